@@ -1,0 +1,176 @@
+#include "attempt.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "client.h"
+#include "clock.h"
+#include "error.h"
+#include "response.h"
+#include "retry.h"
+
+static const char timeout_name[] = "timeout", connect_timeout_name[] = "connect timeout";
+
+/* From [0, 1): enough to keep callers apart, with no state to share or to seed. */
+static double jitter(const lathe_call *call)
+{
+    double now = lathe_clock();
+    uint64_t bits = (uint64_t)(uintptr_t)call;
+    uint64_t clock;
+    memcpy(&clock, &now, sizeof clock);
+    bits = (bits ^ clock) + 0x9E3779B97F4A7C15U;
+    bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9U;
+    bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EBU;
+    return (double)((bits ^ (bits >> 31)) >> 11) / 9007199254740992.0;
+}
+
+static lathe_code succeed(lathe_call *call, lathe_answer *answer)
+{
+    const char *id = lathe_headers_get(&answer->headers, "request-id");
+    lathe_response *response = lathe_calloc(1, sizeof *response);
+    if (!response)
+        return LATHE_MEMORY;
+    *response = (lathe_response){.verb = call->verb,
+                                 .status = answer->status,
+                                 .headers = answer->headers,
+                                 .request_id = lathe_copy_string(id),
+                                 .attempts = call->attempts,
+                                 .elapsed = lathe_clock() - call->started,
+                                 .body = answer->body,
+                                 .body_size = answer->body_size,
+                                 .client = lathe_client_retain(call->client)};
+    *answer = (lathe_answer){0};
+    call->response = response;
+    return id && !response->request_id ? LATHE_MEMORY : LATHE_OK;
+}
+
+/* A complete answer that is no success. */
+static void refuse(lathe_call *call, const lathe_answer *answer, lathe_verdict *verdict,
+                   lathe_outcome *outcome)
+{
+    lathe_error *error = &verdict->error;
+    lathe_refusal refusal = {.vendor_host = lathe_client_settings(call->client)->vendor,
+                             .sent = {call->body.data, call->body.size}};
+    outcome->status = answer->status;
+    if (answer->status < 300) {
+        outcome->final = true;
+        lathe_fail(error, LATHE_RESPONSE_VALIDATION,
+                   "an answer that cannot be used: its status is %d, not 200", answer->status);
+        if (lathe_response_attach(error, answer->status, &answer->headers, answer->body,
+                                  answer->body_size))
+            error->code = LATHE_MEMORY;
+        return;
+    }
+    lathe_response_refuse(error, answer->status, &answer->headers, answer->body, answer->body_size,
+                          &refusal);
+    outcome->final =
+        refusal.spend_limit || error->code == LATHE_MEMORY || error->code == LATHE_ENDPOINT_RETIRED;
+}
+
+static double hint_of(const lathe_headers *headers)
+{
+    const char *seconds = lathe_headers_get(headers, "retry-after");
+    double date =
+        seconds ? lathe_http_date(seconds, lathe_headers_get(headers, "date")) : (double)NAN;
+    return lathe_retry_hint(lathe_headers_get(headers, "retry-after-ms"), seconds, date);
+}
+
+static void begin(const lathe_call *call, lathe_verdict *verdict, lathe_outcome *outcome)
+{
+    double now = lathe_clock();
+    *verdict = (lathe_verdict){.elapsed = now - call->attempt_started};
+    lathe_error_init(&verdict->error);
+    *outcome = (lathe_outcome){.attempts = call->attempts,
+                               .max_retries = call->max_retries,
+                               .hint = -1,
+                               .remaining = call->deadline - now,
+                               .random = jitter(call)};
+}
+
+static void decide(const lathe_call *call, lathe_verdict *verdict, const lathe_outcome *outcome)
+{
+    lathe_decision decision = lathe_retry_decide(outcome);
+    verdict->retry = decision.retry;
+    verdict->delay = decision.delay;
+    verdict->error.attempts = call->attempts;
+    verdict->error.retry_after = outcome->hint;
+    if (!decision.retry && call->attempts > 1)
+        lathe_error_append(&verdict->error, " (after %d attempts)", call->attempts);
+}
+
+void lathe_attempt_judge(lathe_call *call, CURLcode result, lathe_verdict *verdict)
+{
+    lathe_answer answer = {0};
+    lathe_outcome outcome;
+    begin(call, verdict, &outcome);
+    outcome.resend = call->exchange.stop == LATHE_STOP_RESEND;
+    lathe_code code =
+        lathe_exchange_end(&call->exchange, result, &answer, &outcome.final, &verdict->error);
+    if (!code) {
+        const char *id = lathe_headers_get(&answer.headers, "request-id");
+        verdict->status = answer.status;
+        snprintf(verdict->request_id, sizeof verdict->request_id, "%s", id ? id : "");
+        lathe_client_take_limits(call->client, &answer.headers);
+        outcome.hint = hint_of(&answer.headers);
+        outcome.should_retry = lathe_headers_get(&answer.headers, "x-should-retry");
+        if (answer.status != 200)
+            refuse(call, &answer, verdict, &outcome);
+        else if (succeed(call, &answer))
+            lathe_fail(&verdict->error, LATHE_MEMORY, NULL);
+    }
+    if (verdict->error.code)
+        decide(call, verdict, &outcome);
+    lathe_answer_clear(&answer);
+}
+
+void lathe_attempt_expire(lathe_call *call, lathe_verdict *verdict)
+{
+    lathe_outcome outcome;
+    begin(call, verdict, &outcome);
+    lathe_exchange_timeout(&call->exchange, call->connect_timeout, connect_timeout_name,
+                           &verdict->error);
+    decide(call, verdict, &outcome);
+}
+
+void lathe_attempt_overdue(lathe_call *call)
+{
+    lathe_error *error = &call->error;
+    error->attempts = call->attempts;
+    if (call->exchange.easy) {
+        lathe_exchange_timeout(&call->exchange, call->timeout, timeout_name, error);
+        return;
+    }
+    error->phase = LATHE_PHASE_QUEUE;
+    snprintf(error->host, sizeof error->host, "%s", lathe_client_settings(call->client)->host);
+    lathe_fail(error, LATHE_TIMEOUT, "no complete answer from %.200s within the %s of %g s",
+               error->host, timeout_name, call->timeout);
+}
+
+/* The oldest gives way. */
+static void add_event(lathe_call *call, const lathe_event *event)
+{
+    size_t at = (call->event_first + call->event_count) % LATHE_EVENTS_KEPT;
+    call->events[at] = *event;
+    if (call->event_count < LATHE_EVENTS_KEPT)
+        call->event_count++;
+    else
+        call->event_first = (call->event_first + 1) % LATHE_EVENTS_KEPT;
+}
+
+void lathe_attempt_record(lathe_call *call, const lathe_verdict *verdict)
+{
+    lathe_event event = {.kind = LATHE_EVENT_ATTEMPT,
+                         .attempt = call->attempts,
+                         .status = verdict->status,
+                         .elapsed = verdict->elapsed,
+                         .phase = verdict->error.phase,
+                         .curl_code = verdict->error.curl_code};
+    memcpy(event.request_id, verdict->request_id, sizeof event.request_id);
+    add_event(call, &event);
+    if (!verdict->retry)
+        return;
+    event.kind = LATHE_EVENT_RETRY;
+    event.elapsed = verdict->delay;
+    add_event(call, &event);
+}

@@ -1,0 +1,246 @@
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "client.h"
+#include "error.h"
+#include "request.h"
+
+static const char required_beta[] = "prompt-tools-2025-04-02";
+
+/* ---- Headers --------------------------------------------------------------------------------- */
+
+static bool is_among(const char *beta, const lathe_options *options, size_t before)
+{
+    for (size_t i = 0; i < before; i++)
+        if (!strcmp(beta, options->betas[i]))
+            return true;
+    return false;
+}
+
+/* Comma-joined, without repeats: the one that the service asks for, the client's, the call's. */
+static lathe_code join_betas(lathe_buf *out, const lathe_options *lists[2])
+{
+    lathe_code code = lathe_buf_string(out, required_beta);
+    for (size_t l = 0; l < 2; l++)
+        for (size_t i = 0; i < lists[l]->beta_count && !code; i++) {
+            const char *beta = lists[l]->betas[i];
+            bool known = !strcmp(beta, required_beta) || is_among(beta, lists[l], i) ||
+                         (l && is_among(beta, lists[0], lists[0]->beta_count));
+            if (!known)
+                code = lathe_buf_printf(out, ",%s", beta);
+        }
+    return code;
+}
+
+static lathe_code make_lines(lathe_call *call, const lathe_options *given)
+{
+    const lathe_settings *settings = lathe_client_settings(call->client);
+    lathe_options defaults;
+    lathe_client_call_options(call->client, &defaults);
+    const lathe_options *lists[] = {&defaults, given};
+    lathe_buf betas;
+    lathe_buf_init(&betas, SIZE_MAX);
+    lathe_code code = join_betas(&betas, lists);
+    if (!code) {
+        const lathe_header ours[] = {
+            {settings->secret_name, settings->secret},
+            {"anthropic-version", "2023-06-01"},
+            {"anthropic-beta", betas.data},
+            {"content-type", "application/json"},
+            {"accept", "application/json"},
+            {"accept-encoding", "gzip"},
+            {"user-agent", settings->user_agent},
+        };
+        const lathe_header *const headers[] = {ours, defaults.headers, given->headers};
+        const size_t counts[] = {sizeof ours / sizeof *ours, defaults.header_count,
+                                 given->header_count};
+        code = lathe_lines_init(&call->lines, headers, counts, 3);
+    }
+    lathe_buf_clear(&betas);
+    return code;
+}
+
+/* ---- Making a call --------------------------------------------------------------------------- */
+
+static void call_free(lathe_call *call)
+{
+    lathe_buf_clear(&call->body);
+    lathe_lines_clear(&call->lines);
+    lathe_free(call->url);
+    lathe_response_free(call->response);
+    lathe_error_clear(&call->error);
+    lathe_engine_release(call->engine);
+    lathe_client_release(call->client);
+    lathe_free(call);
+}
+
+static void set_options(lathe_call *call, const lathe_options *given)
+{
+    lathe_options defaults;
+    lathe_client_call_options(call->client, &defaults);
+    call->timeout = isnan(given->timeout) ? defaults.timeout : given->timeout;
+    call->connect_timeout =
+        isnan(given->connect_timeout) ? defaults.connect_timeout : given->connect_timeout;
+    call->max_retries = given->max_retries < 0 ? defaults.max_retries : given->max_retries;
+}
+
+static lathe_code make_url(lathe_call *call, const char *path)
+{
+    lathe_buf url;
+    lathe_buf_init(&url, SIZE_MAX);
+    lathe_code code =
+        lathe_buf_printf(&url, "%s%s", lathe_client_settings(call->client)->base_url, path);
+    if (!code && !(call->url = lathe_buf_steal(&url, NULL)))
+        code = LATHE_MEMORY;
+    lathe_buf_clear(&url);
+    return code;
+}
+
+static lathe_code fill_call(lathe_call *call, const lathe_request *request,
+                            const lathe_options *given, lathe_error *error)
+{
+    if (lathe_request_write(request, &call->body, error))
+        return error->code;
+    set_options(call, given);
+    lathe_code code = make_url(call, lathe_verb_path(request->verb));
+    if (!code)
+        code = make_lines(call, given);
+    if (code)
+        return lathe_fail(error, code, NULL);
+    call->engine = lathe_client_engine(call->client);
+    if (call->engine)
+        return LATHE_OK;
+    return lathe_client_closed(call->client)
+               ? lathe_fail(error, LATHE_CLIENT_CLOSED, NULL)
+               : lathe_fail(error, LATHE_MEMORY, "out of memory, or of file descriptors");
+}
+
+lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
+                          const lathe_options *options, lathe_call **call, lathe_error *error)
+{
+    lathe_options none;
+    lathe_options_init(&none);
+    const lathe_options *given = options ? options : &none;
+    *call = NULL;
+    if (lathe_client_closed(client))
+        return lathe_fail(error, LATHE_CLIENT_CLOSED, NULL);
+    if (lathe_options_check(given, "extra_headers", error))
+        return error->code;
+    lathe_call *made = lathe_calloc(1, sizeof *made);
+    if (!made)
+        return lathe_fail(error, LATHE_MEMORY, NULL);
+    made->references = 1;
+    made->verb = request->verb;
+    made->client = lathe_client_retain(client);
+    lathe_buf_init(&made->body, SIZE_MAX);
+    lathe_error_init(&made->error);
+    if (fill_call(made, request, given, error))
+        call_free(made);
+    else
+        *call = made;
+    return error->code;
+}
+
+/* ---- Using it -------------------------------------------------------------------------------- */
+
+void lathe_call_release(lathe_call *call)
+{
+    lathe_engine_lock(call->engine);
+    bool last = --call->references == 0;
+    lathe_engine_unlock(call->engine);
+    if (last)
+        call_free(call);
+}
+
+/* A call that a fork's child inherited has no connection and never will: it ends at once. */
+static bool is_orphan(lathe_call *call)
+{
+    if (lathe_engine_is_ours(call->engine))
+        return false;
+    lathe_fail(&call->error, LATHE_CLIENT_CLOSED, "the call was begun before a fork");
+    return true;
+}
+
+void lathe_call_start(lathe_call *call)
+{
+    if (!is_orphan(call))
+        lathe_engine_submit(call->engine, call);
+}
+
+lathe_wait lathe_call_wait(lathe_call *call, double seconds, bool signals)
+{
+    return is_orphan(call) ? LATHE_WAIT_DONE
+                           : lathe_engine_wait(call->engine, call, seconds, signals);
+}
+
+bool lathe_call_event(lathe_call *call, lathe_event *event)
+{
+    lathe_engine_lock(call->engine);
+    bool there = call->event_count > 0;
+    if (there) {
+        *event = call->events[call->event_first];
+        call->event_first = (call->event_first + 1) % LATHE_EVENTS_KEPT;
+        call->event_count--;
+    }
+    lathe_engine_unlock(call->engine);
+    return there;
+}
+
+const char *lathe_call_body(const lathe_call *call, size_t *size)
+{
+    if (!lathe_client_settings(call->client)->log_bodies)
+        return NULL;
+    *size = call->body.size;
+    return call->body.data;
+}
+
+const char *lathe_call_url(const lathe_call *call)
+{
+    return call->url;
+}
+
+void lathe_call_cancel(lathe_call *call)
+{
+    if (!is_orphan(call))
+        lathe_engine_cancel(call->engine, call);
+}
+
+lathe_code lathe_call_result(lathe_call *call, lathe_response **response, lathe_error *error)
+{
+    *response = NULL;
+    if (call->error.code) {
+        lathe_error_clear(error);
+        *error = call->error;
+        lathe_error_init(&call->error);
+        return error->code;
+    }
+    *response = call->response;
+    call->response = NULL;
+    return LATHE_OK;
+}
+
+void lathe_call_free(lathe_call *call)
+{
+    if (!call)
+        return;
+    lathe_call_cancel(call);
+    lathe_call_release(call);
+}
+
+lathe_code lathe_call_run(lathe_client *client, const lathe_request *request,
+                          const lathe_options *options, lathe_response **response,
+                          lathe_error *error)
+{
+    lathe_call *call;
+    *response = NULL;
+    if (lathe_call_new(client, request, options, &call, error))
+        return error->code;
+    lathe_call_start(call);
+    while (lathe_call_wait(call, INFINITY, false) != LATHE_WAIT_DONE)
+        continue;
+    lathe_call_result(call, response, error);
+    lathe_call_free(call);
+    return error->code;
+}

@@ -1,0 +1,28 @@
+/* What a fork must find in order: every lock of the core free, and a number that a child can tell
+ * what it inherited by. */
+#ifndef LATHE_FORKING_H
+#define LATHE_FORKING_H
+
+#include <pthread.h>
+
+/* Locks are taken before a fork class by class, in this order, which is the order in which code may
+ * hold them together. */
+typedef enum lathe_lock_class {
+    LATHE_LOCK_HUB,
+    LATHE_LOCK_ENGINE,
+    LATHE_LOCK_CLASSES
+} lathe_lock_class;
+
+typedef struct lathe_lock {
+    pthread_mutex_t mutex;
+    lathe_lock_class class;
+    struct lathe_lock *next, *previous;
+} lathe_lock;
+
+void lathe_lock_init(lathe_lock *lock, lathe_lock_class class);
+void lathe_lock_destroy(lathe_lock *lock);
+
+/* Grows by one in each fork's child. */
+unsigned lathe_generation(void);
+
+#endif

@@ -1,0 +1,192 @@
+#include "response.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "client.h"
+#include "error.h"
+#include "headers.h"
+#include "shape.h"
+#include "value.h"
+
+/* The prefix of a text that keeps whole characters, `most` bytes at the most. */
+static size_t whole_characters(const char *body, size_t size, size_t most)
+{
+    if (size <= most)
+        return size;
+    while (most && ((unsigned char)body[most] & 0xC0) == 0x80)
+        most--;
+    return most;
+}
+
+lathe_code lathe_response_attach(lathe_error *error, int status, const lathe_headers *headers,
+                                 const char *body, size_t size)
+{
+    const char *id = lathe_headers_get(headers, "request-id");
+    size_t kept = whole_characters(body, size, LATHE_BODY_KEPT);
+    error->status = status;
+    if (id && !error->request_id && !(error->request_id = lathe_copy_string(id)))
+        return LATHE_MEMORY;
+    if (!error->body && !(error->body = lathe_copy(body, kept)))
+        return LATHE_MEMORY;
+    error->body_size = kept;
+    return error->headers.items ? LATHE_OK : lathe_headers_copy(&error->headers, headers);
+}
+
+static lathe_code class_of(int status)
+{
+    switch (status) {
+    case 400:
+        return LATHE_BAD_REQUEST;
+    case 401:
+        return LATHE_AUTHENTICATION;
+    case 403:
+        return LATHE_PERMISSION_DENIED;
+    case 404:
+        return LATHE_NOT_FOUND;
+    case 409:
+        return LATHE_CONFLICT;
+    case 413:
+        return LATHE_REQUEST_TOO_LARGE;
+    case 422:
+        return LATHE_UNPROCESSABLE;
+    case 429:
+        return LATHE_RATE_LIMIT;
+    case 529:
+        return LATHE_OVERLOADED;
+    default:
+        return status >= 500 ? LATHE_INTERNAL_SERVER : LATHE_STATUS;
+    }
+}
+
+static const char *string_of(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static bool is_spend_limit(const json_t *fault)
+{
+    const char *code = string_of(json_object_get(fault, "details"), "error_code");
+    return code && (!strcmp(code, "enforced_spend_limit_reached") ||
+                    !strcmp(code, "contract_spend_limit_reached"));
+}
+
+enum { QUOTE = 12 };
+
+/* Whether a run of QUOTE bytes of the service's words stands in the request too. */
+static bool quotes(const char *message, const lathe_text *sent)
+{
+    size_t size = strlen(message);
+    const char *end = sent->data + sent->size;
+    for (size_t i = 0; i + QUOTE <= size && sent->size >= QUOTE; i++)
+        for (const char *at = sent->data; (at = memchr(at, message[i], (size_t)(end - at))); at++) {
+            if (end - at < QUOTE)
+                break;
+            if (!memcmp(at, message + i, QUOTE))
+                return true;
+        }
+    return false;
+}
+
+/* The message for people: what the class means, then the service's own words. */
+static void describe(lathe_error *error, lathe_code code, const char *type, const char *message,
+                     const lathe_text *sent)
+{
+    char what[200];
+    snprintf(what, sizeof what, "%s (status %d%s%.60s)", lathe_code_text(code), error->status,
+             type ? ", " : "", type ? type : "");
+    if (code == LATHE_ENDPOINT_RETIRED)
+        lathe_fail(error, code,
+                   "the vendor retired its prompt tools endpoints on 2026-08-17 (status %d): set "
+                   "base_url to a service that still serves them",
+                   error->status);
+    else if (error->location)
+        lathe_fail(error, code, "%s: it redirects to %.200s, and redirects are never followed",
+                   what, error->location);
+    else if (message && quotes(message, sent))
+        lathe_fail(error, code, "%s: its message quotes the request, see .message", what);
+    else if (message)
+        lathe_fail(error, code, "%s: %.400s", what, message);
+    else
+        lathe_fail(error, code, "%s", what);
+}
+
+static lathe_code keep(char **slot, const char *value)
+{
+    if (!value || *slot)
+        return LATHE_OK;
+    return (*slot = lathe_copy_string(value)) ? LATHE_OK : LATHE_MEMORY;
+}
+
+lathe_code lathe_response_refuse(lathe_error *error, int status, const lathe_headers *headers,
+                                 const char *body, size_t size, lathe_refusal *refusal)
+{
+    json_t *root = size ? json_loadb(body, size, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL) : NULL;
+    const json_t *fault = json_object_get(root, "error");
+    const char *type = string_of(fault, "type"), *message = string_of(fault, "message");
+    lathe_code code = class_of(status);
+    if (refusal->vendor_host &&
+        (status == 404 || status == 410 || (type && !strcmp(type, "not_found_error"))))
+        code = LATHE_ENDPOINT_RETIRED;
+    refusal->spend_limit = status == 429 && is_spend_limit(fault);
+    lathe_code kept = lathe_response_attach(error, status, headers, body, size);
+    error->body_is_json = root && size <= LATHE_BODY_KEPT;
+    if (!kept)
+        kept = keep(&error->request_id, string_of(root, "request_id"));
+    if (!kept)
+        kept = keep(&error->type, type);
+    if (!kept)
+        kept = keep(&error->said, message);
+    if (!kept && status >= 300 && status < 400)
+        kept = keep(&error->location, lathe_headers_get(headers, "location"));
+    if (kept)
+        lathe_fail(error, kept, NULL);
+    else
+        describe(error, code, type, message, &refusal->sent);
+    json_decref(root);
+    return error->code;
+}
+
+/* An answer that echoes the key must not carry it into an exception. */
+static void redact(lathe_error *error, const lathe_settings *settings)
+{
+    lathe_settings_redact(settings, error->body, error->body_size);
+    for (size_t i = 0; i < error->headers.count; i++) {
+        const char *value = error->headers.items[i].value;
+        lathe_settings_redact(settings, error->headers.block + (value - error->headers.block),
+                              strlen(value));
+    }
+}
+
+lathe_code lathe_response_read(const lathe_response *response, const lathe_sink *sink,
+                               lathe_error *error)
+{
+    lathe_shape shape;
+    lathe_sink checked = lathe_shape_sink(&shape, response->verb == LATHE_TEMPLATIZE, sink, error);
+    lathe_code code = lathe_json_read(response->body, response->body_size, &checked, error);
+    if (!code)
+        code = lathe_shape_finish(&shape);
+    if (code == LATHE_OK || code == LATHE_HOST || code == LATHE_MEMORY)
+        return code ? lathe_fail(error, code, NULL) : code;
+    error->attempts = response->attempts;
+    lathe_code kept = lathe_response_attach(error, response->status, &response->headers,
+                                            response->body, response->body_size);
+    if (kept)
+        error->code = kept;
+    else
+        redact(error, lathe_client_settings(response->client));
+    return error->code;
+}
+
+void lathe_response_free(lathe_response *response)
+{
+    if (!response)
+        return;
+    lathe_headers_clear(&response->headers);
+    lathe_free(response->request_id);
+    lathe_free(response->body);
+    lathe_client_release(response->client);
+    lathe_free(response);
+}

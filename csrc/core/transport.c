@@ -1,0 +1,579 @@
+#include "transport.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "alloc.h"
+#include "clock.h"
+#include "error.h"
+
+/* Caps on what a server may send beside a body. */
+enum { MOST_HEAD_BYTES = 256 * 1024, MOST_LINES = 1000, MOST_INTERIM = 100 };
+
+/* libcurl's own limit on connecting comes this much later than ours, which names the phase. */
+static const double connect_grace = 1;
+
+/* ---- What engines share ---------------------------------------------------------------------- */
+
+struct lathe_share {
+    CURLSH *handle;
+    pthread_mutex_t locks[CURL_LOCK_DATA_LAST];
+};
+
+static void share_lock(CURL *easy, curl_lock_data data, curl_lock_access access, void *self)
+{
+    (void)easy, (void)access;
+    pthread_mutex_lock(&((lathe_share *)self)->locks[data]);
+}
+
+static void share_unlock(CURL *easy, curl_lock_data data, void *self)
+{
+    (void)easy;
+    pthread_mutex_unlock(&((lathe_share *)self)->locks[data]);
+}
+
+lathe_share *lathe_share_new(void)
+{
+    lathe_share *share = lathe_calloc(1, sizeof *share);
+    if (!share)
+        return NULL;
+    for (int i = 0; i < CURL_LOCK_DATA_LAST; i++)
+        pthread_mutex_init(&share->locks[i], NULL);
+    share->handle = curl_share_init();
+    if (share->handle && !curl_share_setopt(share->handle, CURLSHOPT_USERDATA, share) &&
+        !curl_share_setopt(share->handle, CURLSHOPT_LOCKFUNC, share_lock) &&
+        !curl_share_setopt(share->handle, CURLSHOPT_UNLOCKFUNC, share_unlock) &&
+        !curl_share_setopt(share->handle, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION))
+        return share;
+    lathe_share_free(share);
+    return NULL;
+}
+
+void lathe_share_free(lathe_share *share)
+{
+    if (!share)
+        return;
+    if (share->handle)
+        curl_share_cleanup(share->handle);
+    for (int i = 0; i < CURL_LOCK_DATA_LAST; i++)
+        pthread_mutex_destroy(&share->locks[i]);
+    lathe_free(share);
+}
+
+/* ---- Receiving ------------------------------------------------------------------------------- */
+
+static size_t stop(lathe_exchange *exchange, lathe_stop why, const char *reason)
+{
+    exchange->stop = why;
+    exchange->reason = reason;
+    return 0;
+}
+
+static bool is_blank_line(const char *line, size_t size)
+{
+    return size <= 2 && (line[0] == '\r' || line[0] == '\n');
+}
+
+/* Whether the line is the header `name` (in lower case); then *value is what follows the colon. */
+static bool header_is(const char *line, size_t size, const char *name, lathe_text *value)
+{
+    size_t length = strlen(name);
+    if (size <= length || line[length] != ':')
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if ((line[i] | 0x20) != name[i])
+            return false;
+    line += length + 1;
+    size -= length + 1;
+    while (size && (*line == ' ' || *line == '\t'))
+        line++, size--;
+    while (size && strchr(" \t\r\n", line[size - 1]))
+        size--;
+    *value = (lathe_text){line, size};
+    return true;
+}
+
+static bool text_is(const lathe_text *text, const char *word)
+{
+    char copy[16];
+    if (text->size >= sizeof copy)
+        return false;
+    memcpy(copy, text->data, text->size);
+    copy[text->size] = '\0';
+    return lathe_same_word(copy, word);
+}
+
+static bool is_digits(const lathe_text *text)
+{
+    for (size_t i = 0; i < text->size; i++)
+        if (text->data[i] < '0' || text->data[i] > '9')
+            return false;
+    return text->size > 0;
+}
+
+/* Headers that say how the body is framed must not contradict each other: whoever believes the
+ * other one reads the next answer as this one's. */
+static size_t take_framing(lathe_exchange *exchange, const char *line, size_t size)
+{
+    lathe_text value;
+    if (header_is(line, size, "content-length", &value)) {
+        if (exchange->sized)
+            return stop(exchange, LATHE_STOP_MALFORMED, "it has two Content-Length headers");
+        if (!is_digits(&value))
+            return stop(exchange, LATHE_STOP_MALFORMED, "its Content-Length is no number");
+        exchange->sized = true;
+    } else if (header_is(line, size, "transfer-encoding", &value)) {
+        exchange->chunked = true;
+    } else if (header_is(line, size, "content-encoding", &value)) {
+        exchange->gzipped = text_is(&value, "gzip") || text_is(&value, "x-gzip");
+        exchange->odd_encoding = !exchange->gzipped && !text_is(&value, "identity");
+    }
+    if (exchange->sized && exchange->chunked)
+        return stop(exchange, LATHE_STOP_MALFORMED,
+                    "it has both Content-Length and Transfer-Encoding");
+    return size;
+}
+
+static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size)
+{
+    lathe_buf_clear(&exchange->head);
+    exchange->sized = exchange->chunked = exchange->gzipped = exchange->odd_encoding = false;
+    exchange->old_http = size > 5 && line[5] == '1';
+    const char *space = memchr(line, ' ', size);
+    size_t at = space ? (size_t)(space - line) + 1 : size;
+    exchange->status = 0;
+    for (int i = 0; i < 3 && at < size && line[at] >= '0' && line[at] <= '9'; i++, at++)
+        exchange->status = exchange->status * 10 + (line[at] - '0');
+    return size;
+}
+
+/* At the blank line behind a head. */
+static size_t end_head(lathe_exchange *exchange, size_t size)
+{
+    if (exchange->status < 200) {
+        if (++exchange->interim > MOST_INTERIM)
+            return stop(exchange, LATHE_STOP_INTERIM, NULL);
+        return size;
+    }
+    exchange->headers_done = true;
+    bool success = exchange->status < 300;
+    /* Without a length nobody can tell a whole body from one that was cut off. */
+    if (success && exchange->old_http && !exchange->sized && !exchange->chunked &&
+        exchange->status != 204)
+        return stop(exchange, LATHE_STOP_MALFORMED,
+                    "its body is ended by the connection's close alone");
+    if (exchange->odd_encoding && success)
+        return stop(exchange, LATHE_STOP_ENCODING, NULL);
+    exchange->skip_body = exchange->odd_encoding;
+    if (exchange->gzipped && !(exchange->gunzip = lathe_gunzip_new()))
+        return stop(exchange, LATHE_STOP_MEMORY, NULL);
+    return size;
+}
+
+static size_t receive_header(char *line, size_t unit, size_t count, void *self)
+{
+    lathe_exchange *exchange = self;
+    size_t size = unit * count;
+    exchange->head_bytes += size;
+    if (exchange->head_bytes > MOST_HEAD_BYTES || ++exchange->lines > MOST_LINES)
+        return stop(exchange, LATHE_STOP_HEADERS, NULL);
+    if (exchange->headers_done)
+        return size; /* a trailer */
+    if (size > 5 && !memcmp(line, "HTTP/", 5))
+        return begin_head(exchange, line, size);
+    if (is_blank_line(line, size))
+        return end_head(exchange, size);
+    if (lathe_buf_append(&exchange->head, line, size))
+        return stop(exchange, LATHE_STOP_MEMORY, NULL);
+    return take_framing(exchange, line, size);
+}
+
+static size_t receive_body(char *data, size_t unit, size_t count, void *self)
+{
+    lathe_exchange *exchange = self;
+    size_t size = unit * count;
+    exchange->body_seen = true;
+    if (exchange->skip_body)
+        return size;
+    lathe_code code = exchange->gunzip
+                          ? lathe_gunzip_feed(exchange->gunzip, data, size, &exchange->body)
+                          : lathe_buf_append(&exchange->body, data, size);
+    if (code == LATHE_TOO_LARGE)
+        return stop(exchange, LATHE_STOP_BODY, NULL);
+    if (code == LATHE_CONNECTION)
+        return stop(exchange, LATHE_STOP_GZIP, NULL);
+    return code ? stop(exchange, LATHE_STOP_MEMORY, NULL) : size;
+}
+
+/* Called when a connection is there, before the request goes out. A second time means that libcurl
+ * sends again by itself, since the connection it reused was dead: that is ours to decide and count.
+ */
+static int before_request(void *self, char *address, char *local, int port, int local_port)
+{
+    (void)address, (void)local, (void)port, (void)local_port;
+    lathe_exchange *exchange = self;
+    if (exchange->connected) {
+        stop(exchange, LATHE_STOP_RESEND, NULL);
+        return CURL_PREREQFUNC_ABORT;
+    }
+    exchange->connected = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* ---- Setting up ------------------------------------------------------------------------------ */
+
+static int set_socket(void *self, curl_socket_t fd, curlsocktype purpose)
+{
+    (void)self, (void)purpose;
+#ifdef TCP_KEEPCNT
+    const int probes = 5;
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+#else
+    (void)fd;
+#endif
+    return CURL_SOCKOPT_OK;
+}
+
+/* The list's nodes borrow the lines, which libcurl's own functions would copy, key and all. */
+static lathe_code make_slist(lathe_exchange *exchange, const lathe_outgoing *outgoing)
+{
+    static char no_expect[] = "Expect:"; /* else bodies over 1 MiB wait a second */
+    size_t count = outgoing->lines->count + 2;
+    struct curl_slist *nodes = lathe_calloc(count, sizeof *nodes);
+    if (!nodes)
+        return LATHE_MEMORY;
+    snprintf(exchange->attempt_line, sizeof exchange->attempt_line, "x-promptlathe-attempt: %d",
+             outgoing->attempt);
+    for (size_t i = 0; i < count; i++) {
+        nodes[i].data = i < outgoing->lines->count ? outgoing->lines->items[i]
+                        : i == count - 2           ? exchange->attempt_line
+                                                   : no_expect;
+        nodes[i].next = i + 1 < count ? &nodes[i + 1] : NULL;
+    }
+    exchange->slist = nodes;
+    return LATHE_OK;
+}
+
+#define SET(option, value)                                                                         \
+    if (curl_easy_setopt(easy, option, value))                                                     \
+    return LATHE_MEMORY
+
+static lathe_code set_security(CURL *easy, const lathe_settings *settings)
+{
+#if LIBCURL_VERSION_NUM >= 0x075500
+    SET(CURLOPT_PROTOCOLS_STR, settings->https ? "https" : "http");
+#else
+    SET(CURLOPT_PROTOCOLS, settings->https ? CURLPROTO_HTTPS : CURLPROTO_HTTP);
+#endif
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    SET(CURLOPT_HTTPAUTH, CURLAUTH_NONE);
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_HTTP09_ALLOWED, 0L);
+    /* Both must be said: a built-in CApath makes libcurl parse the bundle for every connection. */
+    SET(CURLOPT_CAINFO, settings->ca_file);
+    SET(CURLOPT_CAPATH, settings->ca_dir);
+    SET(CURLOPT_PROXY_CAINFO, settings->ca_file);
+    SET(CURLOPT_PROXY_CAPATH, settings->ca_dir);
+    SET(CURLOPT_PROXY, settings->proxy ? settings->proxy : ""); /* never libcurl's own look-up */
+    SET(CURLOPT_NOPROXY, settings->no_proxy ? settings->no_proxy : "");
+    SET(CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC);
+    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    return LATHE_OK;
+}
+
+static long connect_milliseconds(double seconds)
+{
+    return isinf(seconds) ? 0x7fffffffL : (long)lathe_milliseconds(seconds + connect_grace);
+}
+
+static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing)
+{
+    SET(CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    SET(CURLOPT_QUICK_EXIT, 1L); /* else a hanging name look-up freezes everybody */
+#endif
+    SET(CURLOPT_SHARE, outgoing->share->handle);
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    SET(CURLOPT_PIPEWAIT, outgoing->settings->https ? 1L : 0L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, connect_milliseconds(outgoing->connect_timeout));
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_TCP_KEEPIDLE, 60L);
+    SET(CURLOPT_TCP_KEEPINTVL, 60L);
+    SET(CURLOPT_SOCKOPTFUNCTION, set_socket);
+    return LATHE_OK;
+}
+
+static lathe_code set_request(CURL *easy, lathe_exchange *exchange, const lathe_outgoing *outgoing)
+{
+    SET(CURLOPT_URL, outgoing->url);
+    SET(CURLOPT_HTTPHEADER, exchange->slist);
+    SET(CURLOPT_POST, 1L);
+    SET(CURLOPT_POSTFIELDS, outgoing->body);
+    SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)outgoing->body_size);
+    SET(CURLOPT_HEADERFUNCTION, receive_header);
+    SET(CURLOPT_HEADERDATA, exchange);
+    SET(CURLOPT_WRITEFUNCTION, receive_body);
+    SET(CURLOPT_WRITEDATA, exchange);
+    SET(CURLOPT_PREREQFUNCTION, before_request);
+    SET(CURLOPT_PREREQDATA, exchange);
+    SET(CURLOPT_ERRORBUFFER, exchange->curl_text);
+    SET(CURLOPT_PRIVATE, exchange);
+    return LATHE_OK;
+}
+
+lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
+                                const lathe_outgoing *outgoing)
+{
+    *exchange = (lathe_exchange){.easy = easy,
+                                 .settings = outgoing->settings,
+                                 .body_sent_size = outgoing->body_size,
+                                 .started = lathe_clock()};
+    lathe_buf_init(&exchange->head, MOST_HEAD_BYTES);
+    lathe_buf_init(&exchange->body, outgoing->settings->max_response_bytes);
+    lathe_code code = make_slist(exchange, outgoing);
+    if (!code)
+        code = set_security(easy, outgoing->settings);
+    if (!code)
+        code = set_connection(easy, outgoing);
+    return code ? code : set_request(easy, exchange, outgoing);
+}
+
+void lathe_exchange_extend(lathe_exchange *exchange, double seconds)
+{
+    curl_easy_setopt(exchange->easy, CURLOPT_CONNECTTIMEOUT_MS, connect_milliseconds(seconds));
+}
+
+/* ---- Judging --------------------------------------------------------------------------------- */
+
+static double info_time(CURL *easy, CURLINFO info)
+{
+    curl_off_t microseconds = 0;
+    curl_easy_getinfo(easy, info, &microseconds);
+    return microseconds > 0 ? (double)microseconds / 1e6 : -1;
+}
+
+static void fill_times(const lathe_exchange *exchange, lathe_times *times)
+{
+    CURL *easy = exchange->easy;
+    *times = (lathe_times){.resolve = info_time(easy, CURLINFO_NAMELOOKUP_TIME_T),
+                           .connect = info_time(easy, CURLINFO_CONNECT_TIME_T),
+                           .tls = info_time(easy, CURLINFO_APPCONNECT_TIME_T),
+                           .send = info_time(easy, CURLINFO_PRETRANSFER_TIME_T),
+                           .wait = info_time(easy, CURLINFO_STARTTRANSFER_TIME_T),
+                           .total = lathe_clock() - exchange->started};
+}
+
+lathe_phase lathe_exchange_phase(const lathe_exchange *exchange)
+{
+    curl_off_t sent = 0;
+    if (!exchange->connected) {
+        if (info_time(exchange->easy, CURLINFO_NAMELOOKUP_TIME_T) < 0)
+            return LATHE_PHASE_RESOLVE;
+        bool there = info_time(exchange->easy, CURLINFO_CONNECT_TIME_T) >= 0;
+        return there && exchange->settings->https ? LATHE_PHASE_TLS : LATHE_PHASE_CONNECT;
+    }
+    if (exchange->lines || exchange->stop > LATHE_STOP_RESEND)
+        return LATHE_PHASE_READ;
+    curl_easy_getinfo(exchange->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    return (size_t)sent < exchange->body_sent_size ? LATHE_PHASE_SEND : LATHE_PHASE_WAIT;
+}
+
+/* Some of libcurl's codes say more than the state does. */
+static lathe_phase phase_of(const lathe_exchange *exchange, CURLcode result)
+{
+    switch (result) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return LATHE_PHASE_RESOLVE;
+    case CURLE_COULDNT_CONNECT:
+        return LATHE_PHASE_CONNECT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_ISSUER_ERROR:
+        return LATHE_PHASE_TLS;
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_PARTIAL_FILE:
+        return LATHE_PHASE_READ;
+    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 or no HTTP at all */
+        return exchange->connected ? LATHE_PHASE_READ : LATHE_PHASE_CONNECT;
+    default:
+        return lathe_exchange_phase(exchange);
+    }
+}
+
+static bool is_final(CURLcode result)
+{
+    return result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CACERT_BADFILE ||
+           result == CURLE_SSL_CERTPROBLEM || result == CURLE_SSL_ISSUER_ERROR ||
+           result == CURLE_URL_MALFORMAT;
+}
+
+static void fill_connection(lathe_exchange *exchange, lathe_phase phase, lathe_error *error)
+{
+    char *address = NULL;
+    error->phase = phase;
+    snprintf(error->host, sizeof error->host, "%s", exchange->settings->host);
+    curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &address);
+    snprintf(error->address, sizeof error->address, "%s", address ? address : "");
+    fill_times(exchange, &error->times);
+}
+
+static lathe_code broken(lathe_exchange *exchange, CURLcode result, const char *reason,
+                         lathe_error *error)
+{
+    lathe_phase phase = phase_of(exchange, result);
+    const char *text = reason                   ? reason
+                       : exchange->curl_text[0] ? exchange->curl_text
+                                                : curl_easy_strerror(result);
+    fill_connection(exchange, phase, error);
+    error->curl_code = (int)result;
+    snprintf(error->curl_message, sizeof error->curl_message, "%s", text);
+    return lathe_fail(error, LATHE_CONNECTION, "no complete answer from %.200s: %s failed: %.250s",
+                      error->host, lathe_phase_name(phase), text);
+}
+
+void lathe_exchange_timeout(lathe_exchange *exchange, double seconds, const char *what,
+                            lathe_error *error)
+{
+    lathe_phase phase = lathe_exchange_phase(exchange);
+    fill_connection(exchange, phase, error);
+    error->curl_code = CURLE_OPERATION_TIMEDOUT;
+    snprintf(error->curl_message, sizeof error->curl_message, "%s",
+             curl_easy_strerror(CURLE_OPERATION_TIMEDOUT));
+    lathe_fail(error, LATHE_TIMEOUT,
+               "no complete answer from %.200s within the %s of %g s (phase %s)", error->host, what,
+               seconds, lathe_phase_name(phase));
+}
+
+static lathe_code unusable(lathe_exchange *exchange, const char *why, lathe_error *error)
+{
+    error->status = exchange->status;
+    return lathe_fail(error, LATHE_RESPONSE_VALIDATION, "an answer that cannot be used: %s", why);
+}
+
+/* What a callback's veto means. */
+static lathe_code judge_stop(lathe_exchange *exchange, CURLcode result, lathe_error *error)
+{
+    char text[80];
+    switch (exchange->stop) {
+    case LATHE_STOP_RESEND:
+        return broken(exchange, result,
+                      "the connection was closed by the other side before an answer", error);
+    case LATHE_STOP_MALFORMED:
+        return broken(exchange, CURLE_WEIRD_SERVER_REPLY, exchange->reason, error);
+    case LATHE_STOP_GZIP:
+        return broken(exchange, CURLE_BAD_CONTENT_ENCODING, "the body is no valid gzip", error);
+    case LATHE_STOP_ENCODING:
+        return unusable(exchange, "its content-encoding was not asked for", error);
+    case LATHE_STOP_HEADERS:
+        return unusable(exchange, "it has more than 256 KiB or 1,000 lines of headers", error);
+    case LATHE_STOP_INTERIM:
+        return unusable(exchange, "it has more than 100 interim (1xx) responses", error);
+    case LATHE_STOP_BODY:
+        snprintf(text, sizeof text, "its body is larger than %zu bytes (max_response_bytes)",
+                 exchange->body.ceiling);
+        return unusable(exchange, text, error);
+    case LATHE_STOP_MEMORY:
+    case LATHE_STOP_NONE:
+        break;
+    }
+    return lathe_fail(error, LATHE_MEMORY, NULL);
+}
+
+/* Whether libcurl gave up because of the size of a head, which it calls by other names. */
+static bool is_head_too_large(const lathe_exchange *exchange, CURLcode result)
+{
+#if LIBCURL_VERSION_NUM >= 0x080600
+    if (result == CURLE_TOO_LARGE)
+        return true;
+#endif
+    return result == CURLE_OUT_OF_MEMORY && exchange->status && !exchange->headers_done;
+}
+
+static lathe_code judge(lathe_exchange *exchange, CURLcode result, bool *final, lathe_error *error)
+{
+    if (exchange->stop) {
+        lathe_code code = judge_stop(exchange, result, error);
+        *final = code != LATHE_CONNECTION;
+        return code;
+    }
+    if (is_head_too_large(exchange, result)) {
+        exchange->stop = LATHE_STOP_HEADERS;
+        *final = true;
+        return judge_stop(exchange, result, error);
+    }
+    *final = is_final(result) || result == CURLE_OUT_OF_MEMORY;
+    if (result == CURLE_OUT_OF_MEMORY)
+        return lathe_fail(error, LATHE_MEMORY, NULL);
+    if (result)
+        return broken(exchange, result, NULL, error);
+    bool decoded = !exchange->gunzip || (!exchange->body_seen && exchange->status != 200) ||
+                   lathe_gunzip_complete(exchange->gunzip);
+    if (!decoded)
+        return broken(exchange, CURLE_PARTIAL_FILE, "the gzip body is cut off", error);
+    return LATHE_OK;
+}
+
+static lathe_code take_answer(lathe_exchange *exchange, lathe_answer *answer)
+{
+    if (exchange->status != 200) {
+        lathe_settings_redact(exchange->settings, exchange->head.data, exchange->head.size);
+        lathe_settings_redact(exchange->settings, exchange->body.data, exchange->body.size);
+    }
+    answer->status = exchange->status;
+    const char *head = exchange->head.data ? exchange->head.data : "";
+    lathe_code code = lathe_headers_parse(&answer->headers, head, exchange->head.size);
+    if (!code && !(answer->body = lathe_buf_steal(&exchange->body, &answer->body_size)))
+        code = LATHE_MEMORY;
+    return code;
+}
+
+lathe_code lathe_exchange_end(lathe_exchange *exchange, CURLcode result, lathe_answer *answer,
+                              bool *final, lathe_error *error)
+{
+    lathe_code code = judge(exchange, result, final, error);
+    if (!code && take_answer(exchange, answer)) {
+        *final = true;
+        code = lathe_fail(error, LATHE_MEMORY, NULL);
+    }
+    lathe_exchange_drop(exchange);
+    return code;
+}
+
+void lathe_exchange_drop(lathe_exchange *exchange)
+{
+    lathe_free(exchange->slist);
+    lathe_buf_clear(&exchange->head);
+    lathe_buf_clear(&exchange->body);
+    lathe_gunzip_free(exchange->gunzip);
+    *exchange = (lathe_exchange){0};
+}
+
+void lathe_answer_clear(lathe_answer *answer)
+{
+    lathe_headers_clear(&answer->headers);
+    lathe_free(answer->body);
+    *answer = (lathe_answer){0};
+}
+
+double lathe_http_date(const char *text, const char *date)
+{
+    time_t then = curl_getdate(text, NULL), now = date ? curl_getdate(date, NULL) : -1;
+    if (then == -1)
+        return NAN;
+    if (now == -1)
+        now = time(NULL);
+    return difftime(then, now);
+}

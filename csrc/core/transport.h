@@ -1,0 +1,107 @@
+/* One attempt over HTTP: what an easy handle is set to, and what comes back. The engine drives. */
+#ifndef LATHE_TRANSPORT_H
+#define LATHE_TRANSPORT_H
+
+#include <curl/curl.h>
+
+#include "buf.h"
+#include "gunzip.h"
+#include "headers.h"
+#include "promptlathe.h"
+#include "settings.h"
+
+/* TLS sessions, shared by all engines of a family of clients. */
+typedef struct lathe_share lathe_share;
+
+lathe_share *lathe_share_new(void);
+void lathe_share_free(lathe_share *share);
+
+/* Why a callback ended a transfer. */
+typedef enum lathe_stop {
+    LATHE_STOP_NONE,
+    LATHE_STOP_MEMORY,
+    LATHE_STOP_RESEND,    /* libcurl was about to send again on its own */
+    LATHE_STOP_MALFORMED, /* HTTP that cannot be trusted */
+    LATHE_STOP_GZIP,
+    LATHE_STOP_ENCODING,
+    LATHE_STOP_HEADERS, /* over a cap, from here on */
+    LATHE_STOP_INTERIM,
+    LATHE_STOP_BODY,
+} lathe_stop;
+
+/* What an attempt sends. Borrowed until the attempt ends. */
+typedef struct lathe_outgoing {
+    const lathe_settings *settings;
+    lathe_share *share;
+    const char *url;
+    const char *body;
+    size_t body_size;
+    const lathe_lines *lines;
+    int attempt;            /* from 1 */
+    double connect_timeout; /* seconds; INFINITY for none */
+} lathe_outgoing;
+
+typedef struct lathe_exchange {
+    CURL *easy; /* NULL between attempts */
+    const lathe_settings *settings;
+    size_t body_sent_size;
+    double started;
+    /* what is sent */
+    struct curl_slist *slist;
+    char attempt_line[40];
+    /* what comes back */
+    char curl_text[CURL_ERROR_SIZE];
+    lathe_stop stop;
+    const char *reason; /* for MALFORMED */
+    bool connected;     /* a connection is there, the request goes out */
+    bool headers_done;
+    bool body_seen, skip_body;
+    bool sized, chunked, gzipped, odd_encoding, old_http;
+    int status;
+    unsigned interim, lines;
+    size_t head_bytes;
+    lathe_buf head; /* the final answer's header lines */
+    lathe_buf body; /* decoded */
+    lathe_gunzip *gunzip;
+} lathe_exchange;
+
+/* A complete HTTP answer, whatever its status. */
+typedef struct lathe_answer {
+    int status;
+    lathe_headers headers;
+    char *body;
+    size_t body_size;
+} lathe_answer;
+
+void lathe_answer_clear(lathe_answer *answer);
+
+/* Sets the handle up; the engine adds it to its multi. LATHE_OK or LATHE_MEMORY; end it in any
+ * case. */
+lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
+                                const lathe_outgoing *outgoing);
+
+/* Judges how the transfer ended, and frees all but the easy handle, which the caller has taken out
+ * of its multi. LATHE_OK: *answer is filled. Else `error`: CONNECTION, RESPONSE_VALIDATION or
+ * MEMORY; *final: no use to try again. */
+lathe_code lathe_exchange_end(lathe_exchange *exchange, CURLcode result, lathe_answer *answer,
+                              bool *final, lathe_error *error);
+
+/* Fills `error` for an attempt that was cut off at a limit of `seconds`, before
+ * lathe_exchange_drop. `what` names the limit ("timeout", "connect timeout"). */
+void lathe_exchange_timeout(lathe_exchange *exchange, double seconds, const char *what,
+                            lathe_error *error);
+
+/* Frees what an attempt holds without judging it. */
+void lathe_exchange_drop(lathe_exchange *exchange);
+
+/* The phase that an attempt under way is in. */
+lathe_phase lathe_exchange_phase(const lathe_exchange *exchange);
+
+/* Grants an attempt that still connects `seconds` more in all. */
+void lathe_exchange_extend(lathe_exchange *exchange, double seconds);
+
+/* Seconds from now until the date in a header (RFC 9110, 5.6.7), by the clock of the answer's own
+ * `date` where there is one; NAN when it is no date. */
+double lathe_http_date(const char *text, const char *date);
+
+#endif

@@ -1,0 +1,370 @@
+/* jansson as a host: values are json_t *. */
+#include <jansson.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "buf.h"
+#include "error.h"
+#include "promptlathe.h"
+#include "value.h"
+
+/* As deep as jansson reads; json_decref recurses as deep. */
+enum { DEPTH = 2048 };
+
+/* ---- The source ---- */
+
+/* A key is no json_t in jansson. It is handed out as the address of its iterator with the lowest
+ * bit set, which no json_t has, so that it costs no memory and lives as long as its object. */
+static const void *key_of_iterator(void *iterator)
+{
+    return (const char *)iterator + 1;
+}
+
+static bool is_key(const void *value)
+{
+    return (uintptr_t)value & 1;
+}
+
+static void *iterator_of_key(const void *key)
+{
+    return (void *)((uintptr_t)key - 1);
+}
+
+static lathe_kind source_kind(void *self, const void *value)
+{
+    (void)self;
+    static const lathe_kind kinds[] = {
+        [JSON_OBJECT] = LATHE_KIND_OBJECT, [JSON_ARRAY] = LATHE_KIND_LIST,
+        [JSON_STRING] = LATHE_KIND_STRING, [JSON_INTEGER] = LATHE_KIND_INTEGER,
+        [JSON_REAL] = LATHE_KIND_REAL,     [JSON_TRUE] = LATHE_KIND_BOOLEAN,
+        [JSON_FALSE] = LATHE_KIND_BOOLEAN, [JSON_NULL] = LATHE_KIND_NULL,
+    };
+    return is_key(value) ? LATHE_KIND_STRING : kinds[json_typeof((const json_t *)value)];
+}
+
+/* jansson's unchecked constructors let any bytes in. */
+static lathe_code source_text(void *self, const void *string, lathe_text *text)
+{
+    (void)self;
+    if (is_key(string)) {
+        void *iterator = iterator_of_key(string);
+        *text = (lathe_text){json_object_iter_key(iterator), json_object_iter_key_len(iterator)};
+    } else {
+        *text = (lathe_text){json_string_value(string), json_string_length(string)};
+    }
+    return lathe_utf8_valid(text->data, text->size) ? LATHE_OK : LATHE_NOT_UNICODE;
+}
+
+static size_t source_length(void *self, const void *list)
+{
+    (void)self;
+    return json_array_size(list);
+}
+
+static lathe_code source_item(void *self, const void *list, size_t index, const void **item)
+{
+    (void)self;
+    *item = json_array_get(list, index);
+    return LATHE_OK;
+}
+
+static lathe_code source_member(void *self, const void *object, lathe_cursor *cursor,
+                                const void **key, const void **value)
+{
+    (void)self;
+    json_t *members = (json_t *)(uintptr_t)object;
+    void *iterator = cursor->position++
+                         ? json_object_iter_next(members, (void *)(uintptr_t)cursor->state)
+                         : json_object_iter(members);
+    cursor->state = iterator;
+    *key = iterator ? key_of_iterator(iterator) : NULL;
+    *value = iterator ? json_object_iter_value(iterator) : NULL;
+    return LATHE_OK;
+}
+
+static const lathe_source_table source_table = {
+    .kind = source_kind,
+    .text = source_text,
+    .length = source_length,
+    .item = source_item,
+    .member = source_member,
+};
+
+lathe_source lathe_jansson_source(void)
+{
+    return (lathe_source){&source_table, NULL};
+}
+
+/* ---- The sink ---- */
+
+/* What is open. A list or object is put into its parent when it begins, so that the root owns all
+ * there is. */
+typedef struct levels {
+    json_t **open;
+    size_t depth, capacity;
+    lathe_buf key; /* of the member whose value comes next */
+} levels;
+
+void lathe_jansson_builder_init(lathe_jansson_builder *builder)
+{
+    *builder = (lathe_jansson_builder){0};
+}
+
+void lathe_jansson_builder_clear(lathe_jansson_builder *builder)
+{
+    levels *stack = builder->stack;
+    if (stack) {
+        lathe_free(stack->open);
+        lathe_buf_clear(&stack->key);
+        lathe_free(stack);
+    }
+    json_decref(builder->root);
+    lathe_jansson_builder_init(builder);
+}
+
+json_t *lathe_jansson_builder_take(lathe_jansson_builder *builder)
+{
+    const levels *stack = builder->stack;
+    if (stack && stack->depth)
+        return NULL;
+    json_t *root = builder->root;
+    builder->root = NULL;
+    return root;
+}
+
+static levels *stack_of(lathe_jansson_builder *builder)
+{
+    if (!builder->stack) {
+        levels *stack = lathe_calloc(1, sizeof *stack);
+        if (stack)
+            lathe_buf_init(&stack->key, SIZE_MAX / 2);
+        builder->stack = stack;
+    }
+    return builder->stack;
+}
+
+/* Puts a new value in its place; takes the reference in any case. */
+static lathe_code attach_steal(lathe_jansson_builder *builder, json_t *value)
+{
+    if (!value)
+        return LATHE_MEMORY;
+    const levels *stack = builder->stack;
+    json_t *parent = stack && stack->depth ? stack->open[stack->depth - 1] : NULL;
+    if (!parent && builder->root) {
+        json_decref(value); /* a second value at the top */
+        return LATHE_TOO_LARGE;
+    }
+    int failed = 0;
+    if (!parent)
+        builder->root = value;
+    else if (json_is_array(parent))
+        failed = json_array_append_new(parent, value);
+    else
+        failed = json_object_setn_new_nocheck(parent, stack->key.data ? stack->key.data : "",
+                                              stack->key.size, value);
+    return failed ? LATHE_MEMORY : LATHE_OK;
+}
+
+static lathe_code reserve_level(levels *stack)
+{
+    if (stack->depth == DEPTH)
+        return LATHE_TOO_LARGE;
+    if (stack->depth < stack->capacity)
+        return LATHE_OK;
+    size_t capacity = stack->capacity ? stack->capacity * 2 : 16;
+    json_t **open = lathe_realloc(stack->open, capacity * sizeof *open);
+    if (!open)
+        return LATHE_MEMORY;
+    stack->open = open;
+    stack->capacity = capacity;
+    return LATHE_OK;
+}
+
+static lathe_code begin(lathe_jansson_builder *builder, bool object)
+{
+    levels *stack = stack_of(builder);
+    lathe_code code = stack ? reserve_level(stack) : LATHE_MEMORY;
+    if (code)
+        return code;
+    json_t *value = object ? json_object() : json_array();
+    code = attach_steal(builder, value);
+    if (!code)
+        stack->open[stack->depth++] = value;
+    return code;
+}
+
+static lathe_code sink_null(void *self)
+{
+    return attach_steal(self, json_null());
+}
+
+static lathe_code sink_boolean(void *self, bool value)
+{
+    return attach_steal(self, json_boolean(value));
+}
+
+static lathe_code sink_integer(void *self, int64_t value)
+{
+    return attach_steal(self, json_integer(value));
+}
+
+static lathe_code sink_real(void *self, double value)
+{
+    return isfinite(value) ? attach_steal(self, json_real(value)) : LATHE_TOO_LARGE;
+}
+
+static lathe_code sink_string(void *self, const char *data, size_t size)
+{
+    return attach_steal(self, json_stringn_nocheck(data ? data : "", size));
+}
+
+static lathe_code sink_begin_list(void *self)
+{
+    return begin(self, false);
+}
+
+static lathe_code sink_begin_object(void *self)
+{
+    return begin(self, true);
+}
+
+static lathe_code sink_key(void *self, const char *data, size_t size)
+{
+    lathe_jansson_builder *builder = self;
+    levels *stack = builder->stack; /* a key stands in an object, so there is one */
+    stack->key.size = 0;
+    return lathe_buf_append(&stack->key, data, size);
+}
+
+static lathe_code sink_end(void *self)
+{
+    lathe_jansson_builder *builder = self;
+    levels *stack = builder->stack;
+    stack->depth--;
+    return LATHE_OK;
+}
+
+static lathe_code sink_pass(void *self, const void *value)
+{
+    return attach_steal(self, json_incref((json_t *)(uintptr_t)value));
+}
+
+static const lathe_sink_table sink_table = {
+    .null = sink_null,
+    .boolean = sink_boolean,
+    .integer = sink_integer,
+    .real = sink_real,
+    .string = sink_string,
+    .begin_list = sink_begin_list,
+    .begin_object = sink_begin_object,
+    .key = sink_key,
+    .end = sink_end,
+    .pass = sink_pass,
+};
+
+lathe_sink lathe_jansson_sink(lathe_jansson_builder *builder)
+{
+    return (lathe_sink){&sink_table, builder};
+}
+
+/* ---- Reading ---- */
+
+static lathe_code feed(json_t *value, const lathe_sink *sink);
+
+static lathe_code feed_list(json_t *list, const lathe_sink *sink)
+{
+    lathe_code code = sink->table->begin_list(sink->self);
+    for (size_t i = 0; i < json_array_size(list) && !code; i++)
+        code = feed(json_array_get(list, i), sink);
+    return code ? code : sink->table->end(sink->self);
+}
+
+static lathe_code feed_object(json_t *object, const lathe_sink *sink)
+{
+    lathe_code code = sink->table->begin_object(sink->self);
+    void *iterator = json_object_iter(object);
+    for (; iterator && !code; iterator = json_object_iter_next(object, iterator)) {
+        code = sink->table->key(sink->self, json_object_iter_key(iterator),
+                                json_object_iter_key_len(iterator));
+        if (!code)
+            code = feed(json_object_iter_value(iterator), sink);
+    }
+    return code ? code : sink->table->end(sink->self);
+}
+
+/* Recurses no deeper than jansson itself did while it read. */
+static lathe_code feed(json_t *value, const lathe_sink *sink)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return feed_object(value, sink);
+    case JSON_ARRAY:
+        return feed_list(value, sink);
+    case JSON_STRING:
+        return sink->table->string(sink->self, json_string_value(value), json_string_length(value));
+    case JSON_INTEGER:
+        return sink->table->integer(sink->self, json_integer_value(value));
+    case JSON_REAL:
+        return sink->table->real(sink->self, json_real_value(value));
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return sink->table->boolean(sink->self, json_is_true(value));
+    case JSON_NULL:
+        break;
+    }
+    return sink->table->null(sink->self);
+}
+
+/* jansson's own words may quote the text, so they are replaced. */
+static const char *complaint(enum json_error_code code)
+{
+    switch (code) {
+    case json_error_stack_overflow:
+        return "is nested deeper than 2,048 levels";
+    case json_error_premature_end_of_input:
+        return "ends too early";
+    case json_error_end_of_input_expected:
+        return "goes on after its end";
+    case json_error_invalid_utf8:
+        return "has bytes that are no UTF-8";
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
+        return "has a NUL character in a key";
+    case json_error_numeric_overflow:
+        return "has a number that is out of range";
+    default:
+        return "has a syntax error";
+    }
+}
+
+static lathe_code refuse(const json_error_t *reason, lathe_error *error)
+{
+    enum json_error_code code = json_error_code(reason);
+    /* jansson fails without a word when it gets no memory. */
+    if (code == json_error_unknown || code == json_error_out_of_memory)
+        return lathe_fail(error, LATHE_MEMORY, NULL);
+    return lathe_fail(error, LATHE_RESPONSE_VALIDATION,
+                      "the answer is no valid JSON: it %s (line %d, byte %d)", complaint(code),
+                      reason->line, reason->position);
+}
+
+lathe_code lathe_json_read(const char *data, size_t size, const lathe_sink *sink,
+                           lathe_error *error)
+{
+    if (!size)
+        return lathe_fail(error, LATHE_RESPONSE_VALIDATION,
+                          "the answer is no valid JSON: it is empty (line 1, byte 0)");
+    if (size >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0)
+        return lathe_fail(error, LATHE_RESPONSE_VALIDATION,
+                          "the answer is no valid JSON: it begins with a byte order mark "
+                          "(line 1, byte 0)");
+    json_error_t reason;
+    json_t *root = json_loadb(data, size, JSON_ALLOW_NUL | JSON_DECODE_ANY, &reason);
+    if (!root)
+        return refuse(&reason, error);
+    lathe_code code = feed(root, sink);
+    json_decref(root);
+    return code ? lathe_fail(error, code, NULL) : LATHE_OK;
+}

@@ -1,0 +1,185 @@
+#include "walk.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+#include "value.h"
+
+lathe_path lathe_path_name(const lathe_path *parent, const char *name)
+{
+    return (lathe_path){.parent = parent, .name = name, .name_size = strlen(name)};
+}
+
+lathe_path lathe_path_text(const lathe_path *parent, lathe_text name)
+{
+    return (lathe_path){.parent = parent, .name = name.data, .name_size = name.size};
+}
+
+lathe_path lathe_path_index(const lathe_path *parent, size_t index)
+{
+    return (lathe_path){.parent = parent, .index = index};
+}
+
+lathe_code lathe_path_write(const lathe_path *path, lathe_buf *buf)
+{
+    lathe_code code = LATHE_OK;
+    if (path->parent) {
+        code = lathe_path_write(path->parent, buf);
+        if (!code)
+            code = lathe_buf_append(buf, ".", 1);
+    }
+    if (code)
+        return code;
+    return path->name ? lathe_buf_append(buf, path->name, path->name_size)
+                      : lathe_buf_printf(buf, "%zu", path->index);
+}
+
+lathe_code lathe_path_fault(const lathe_path *path, lathe_faults *faults, const char *code,
+                            const char *format, ...)
+{
+    if (faults->count == LATHE_FAULTS_KEPT) {
+        faults->total++;
+        return LATHE_OK;
+    }
+    char message[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+
+    lathe_buf buf;
+    lathe_buf_init(&buf, SIZE_MAX / 2);
+    lathe_code status = lathe_path_write(path, &buf);
+    if (!status)
+        status = lathe_faults_add(faults, buf.data, buf.size, code, -1, "%s", message);
+    lathe_buf_clear(&buf);
+    return status;
+}
+
+static const char *kind_words(lathe_kind kind)
+{
+    static const char *const words[] = {
+        "null",     "a boolean", "a number",  "a number",
+        "a string", "a list",    "an object", "something that has no JSON form",
+    };
+    return words[kind];
+}
+
+lathe_code lathe_path_wrong_type(const lathe_path *path, lathe_faults *faults, const char *expected,
+                                 lathe_kind kind)
+{
+    return lathe_path_fault(path, faults, "wrong_type", "must be %s, not %s", expected,
+                            kind_words(kind));
+}
+
+lathe_code lathe_path_not_unicode(const lathe_path *path, lathe_faults *faults)
+{
+    return lathe_path_fault(
+        path, faults, "not_unicode",
+        "holds a lone surrogate, which has no UTF-8 form: remove or replace it");
+}
+
+lathe_code lathe_path_bad_key(const lathe_path *path, lathe_faults *faults, bool is_string)
+{
+    if (!is_string)
+        return lathe_path_fault(path, faults, "wrong_type",
+                                "has a key that is no string: every key must be a string");
+    return lathe_path_fault(path, faults, "not_unicode",
+                            "has a key with a lone surrogate, which has no UTF-8 form: rename it");
+}
+
+lathe_code lathe_end_rule(lathe_error *error, lathe_code status, lathe_code code)
+{
+    if (!status)
+        return lathe_fail_faults(error, code);
+    lathe_faults_clear(&error->faults);
+    return lathe_fail(error, status, NULL);
+}
+
+bool lathe_text_is(lathe_text text, const char *string)
+{
+    size_t size = strlen(string);
+    return text.data && text.size == size && memcmp(text.data, string, size) == 0;
+}
+
+lathe_code lathe_read_bytes(const lathe_source *source, const void *string, lathe_text *text)
+{
+    *text = (lathe_text){0};
+    lathe_code code = lathe_text_of(source, string, text);
+    if (code)
+        *text = (lathe_text){0};
+    else if (!text->data)
+        text->data = "";
+    return code;
+}
+
+lathe_code lathe_read_string(const lathe_source *source, const void *value, const lathe_path *path,
+                             lathe_text *text, lathe_faults *faults)
+{
+    *text = (lathe_text){0};
+    lathe_kind kind = lathe_kind_of(source, value);
+    if (kind != LATHE_KIND_STRING)
+        return lathe_path_wrong_type(path, faults, "a string", kind);
+    lathe_code code = lathe_read_bytes(source, value, text);
+    return code == LATHE_NOT_UNICODE ? lathe_path_not_unicode(path, faults) : code;
+}
+
+lathe_code lathe_item(const lathe_source *source, const void *list, size_t index, size_t length,
+                      const void **item)
+{
+    *item = NULL;
+    return index < length ? source->table->item(source->self, list, index, item) : LATHE_OK;
+}
+
+lathe_code lathe_next_member(const lathe_source *source, const void *object, lathe_cursor *cursor,
+                             lathe_member *member)
+{
+    *member = (lathe_member){0};
+    lathe_code code =
+        source->table->member(source->self, object, cursor, &member->key, &member->value);
+    if (code || !member->key)
+        return code;
+    member->is_string = lathe_kind_of(source, member->key) == LATHE_KIND_STRING;
+    if (!member->is_string)
+        return LATHE_OK;
+    code = lathe_read_bytes(source, member->key, &member->name);
+    return code == LATHE_NOT_UNICODE ? LATHE_OK : code;
+}
+
+/* Takes `member` for the first of the names that it has, once. */
+static bool take_member(const lathe_member *member, const char *const *names, size_t count,
+                        const void **values)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!values[i] && lathe_text_is(member->name, names[i])) {
+            values[i] = member->value;
+            return true;
+        }
+    return false;
+}
+
+lathe_code lathe_find_members(const lathe_source *source, const void *object,
+                              const char *const *names, size_t count, const void **values,
+                              bool *others)
+{
+    lathe_cursor cursor = {0};
+    lathe_member member;
+    bool rest = false;
+    for (size_t i = 0; i < count; i++)
+        values[i] = NULL;
+    for (;;) {
+        lathe_code code = lathe_next_member(source, object, &cursor, &member);
+        if (code)
+            return code;
+        if (!member.key)
+            break;
+        if (!take_member(&member, names, count, values))
+            rest = true;
+    }
+    if (others)
+        *others = rest;
+    return LATHE_OK;
+}
