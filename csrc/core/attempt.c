@@ -41,8 +41,12 @@ static lathe_code succeed(lathe_call *call, lathe_answer *answer)
                                  .body_size = answer->body_size,
                                  .client = lathe_client_retain(call->client)};
     *answer = (lathe_answer){0};
+    if (id && !response->request_id) {
+        lathe_response_free(response);
+        return LATHE_MEMORY;
+    }
     call->response = response;
-    return id && !response->request_id ? LATHE_MEMORY : LATHE_OK;
+    return LATHE_OK;
 }
 
 /* A complete answer that is no success. */
@@ -117,7 +121,7 @@ void lathe_attempt_judge(lathe_call *call, CURLcode result, lathe_verdict *verdi
         if (answer.status != 200)
             refuse(call, &answer, verdict, &outcome);
         else if (succeed(call, &answer))
-            lathe_fail(&verdict->error, LATHE_MEMORY, NULL);
+            outcome.final = lathe_fail(&verdict->error, LATHE_MEMORY, NULL);
     }
     if (verdict->error.code)
         decide(call, verdict, &outcome);

@@ -196,6 +196,11 @@ const char *lathe_call_body(const lathe_call *call, size_t *size)
     return call->body.data;
 }
 
+void lathe_call_redact(const lathe_call *call, char *data, size_t size)
+{
+    lathe_settings_redact(lathe_client_settings(call->client), data, size);
+}
+
 const char *lathe_call_url(const lathe_call *call)
 {
     return call->url;

@@ -15,7 +15,7 @@
 #include "forking.h"
 #include "poller.h"
 
-enum { BATCH = 64, EASY_KEPT = 32 };
+enum { BATCH = 64, EASY_KEPT = 32, SOCKETS_EACH = 8 };
 
 /* A driver that was away longer than this has made connecting calls late, not the network. */
 static const double lateness = 0.05;
@@ -134,12 +134,13 @@ void lathe_engine_abandon(lathe_engine *engine)
 
 /* ---- Sockets --------------------------------------------------------------------------------- */
 
-static bool remember_socket(lathe_engine *engine, int fd)
+/* Room for the sockets of one more attempt. */
+static bool reserve_sockets(lathe_engine *engine)
 {
     bool done = true;
     lathe_engine_lock(engine);
-    if (engine->socket_count == engine->socket_capacity) {
-        size_t capacity = engine->socket_capacity ? engine->socket_capacity * 2 : 8;
+    if (engine->socket_capacity - engine->socket_count < SOCKETS_EACH) {
+        size_t capacity = engine->socket_capacity * 2 + SOCKETS_EACH;
         int *sockets = lathe_realloc(engine->sockets, capacity * sizeof *sockets);
         done = sockets != NULL;
         if (done) {
@@ -147,10 +148,18 @@ static bool remember_socket(lathe_engine *engine, int fd)
             engine->socket_capacity = capacity;
         }
     }
-    if (done)
-        engine->sockets[engine->socket_count++] = fd;
     lathe_engine_unlock(engine);
     return done;
+}
+
+static bool remember_socket(lathe_engine *engine, int fd)
+{
+    if (!reserve_sockets(engine))
+        return false;
+    lathe_engine_lock(engine);
+    engine->sockets[engine->socket_count++] = fd;
+    lathe_engine_unlock(engine);
+    return true;
 }
 
 static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
@@ -337,7 +346,7 @@ static double next_due(const lathe_call *call)
 
 static void start_attempt(lathe_engine *engine, lathe_call *call)
 {
-    CURL *easy = make_multi(engine) ? take_easy(engine) : NULL;
+    CURL *easy = make_multi(engine) && reserve_sockets(engine) ? take_easy(engine) : NULL;
     if (!easy) {
         fail_call(engine, call, LATHE_MEMORY);
         return;
@@ -545,7 +554,7 @@ static void run_timers(lathe_engine *engine)
     }
 }
 
-double lathe_engine_next(const lathe_engine *engine)
+static double next_timer(const lathe_engine *engine)
 {
     const lathe_timer *timer = lathe_heap_first(&engine->heap);
     double due = timer && timer->due < engine->curl_due ? timer->due : engine->curl_due;
@@ -568,7 +577,7 @@ static bool drive(lathe_engine *engine, double seconds)
     forgive_lateness(engine);
     take_orders(engine);
     run_curl_timer(engine);
-    double wait = lathe_engine_next(engine);
+    double wait = next_timer(engine);
     wait = engine->progress ? 0 : wait < seconds ? wait : seconds;
     int count = lathe_poller_wait(engine->poller, ready, BATCH, lathe_milliseconds(wait));
     engine->stepped = lathe_clock();
@@ -720,6 +729,14 @@ lathe_call *lathe_engine_reap(lathe_engine *engine)
     }
     lathe_engine_unlock(engine);
     return call;
+}
+
+double lathe_engine_next(lathe_engine *engine)
+{
+    lathe_engine_lock(engine);
+    bool orders = engine->first_order != NULL;
+    lathe_engine_unlock(engine);
+    return orders ? 0 : next_timer(engine);
 }
 
 int lathe_engine_descriptor(const lathe_engine *engine)

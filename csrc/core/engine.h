@@ -95,8 +95,9 @@ bool lathe_engine_step(lathe_engine *engine, double seconds);
 lathe_call *lathe_engine_reap(lathe_engine *engine);
 /* Readable when a step has something to do; -1 where the system has none. */
 int lathe_engine_descriptor(const lathe_engine *engine);
-/* Seconds until a step is due without the descriptor; INFINITY. By the driver only. */
-double lathe_engine_next(const lathe_engine *engine);
+/* Seconds until a step is due without the descriptor: 0 when the queue has orders; INFINITY. By the
+ * driver only. */
+double lathe_engine_next(lathe_engine *engine);
 
 void lathe_engine_lock(lathe_engine *engine);
 void lathe_engine_unlock(lathe_engine *engine);

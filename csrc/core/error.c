@@ -210,8 +210,12 @@ lathe_code lathe_fail_faults(lathe_error *error, lathe_code code)
     }
     if (!status && shown < faults->total)
         status = lathe_buf_printf(&buf, "; and %zu more in .errors", faults->total - shown);
-    code = status == LATHE_MEMORY ? lathe_fail(error, LATHE_MEMORY, NULL)
-                                  : lathe_fail(error, code, "%s", buf.data ? buf.data : "");
+    if (status == LATHE_MEMORY) {
+        lathe_faults_clear(&error->faults);
+        code = lathe_fail(error, LATHE_MEMORY, NULL);
+    } else {
+        code = lathe_fail(error, code, "%s", buf.data ? buf.data : "");
+    }
     lathe_buf_clear(&buf);
     return code;
 }

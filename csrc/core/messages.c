@@ -188,7 +188,7 @@ static lathe_code walk_block(const walker *walk, const void *block, const lathe_
     if (kind != LATHE_KIND_OBJECT)
         return lathe_path_wrong_type(path, walk->faults, "an object with type and text", kind);
     const void *values[2];
-    bool others, is_text;
+    bool others, is_text = false;
     lathe_code code = lathe_find_members(walk->source, block, block_rule.names, 2, values, &others);
     if (!code)
         code = check_type(walk, values[0], path, &is_text);

@@ -87,9 +87,9 @@ lathe_code lathe_names_add(lathe_names *names, lathe_text name, lathe_name **ite
     if (*item)
         return LATHE_OK;
     lathe_code code = LATHE_OK;
-    if (names->count == names->capacity)
+    if (!names->items || names->count == names->capacity)
         code = grow_items(names);
-    if (!code && (names->count + 1) * 2 > names->slot_count)
+    if (!code && (!names->slots || (names->count + 1) * 2 > names->slot_count))
         code = grow_slots(names);
     if (code)
         return code;

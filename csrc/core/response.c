@@ -8,6 +8,7 @@
 #include "client.h"
 #include "error.h"
 #include "headers.h"
+#include "quote.h"
 #include "shape.h"
 #include "value.h"
 
@@ -21,18 +22,58 @@ static size_t whole_characters(const char *body, size_t size, size_t most)
     return most;
 }
 
-lathe_code lathe_response_attach(lathe_error *error, int status, const lathe_headers *headers,
-                                 const char *body, size_t size)
+static const char *string_of(const json_t *object, const char *key)
 {
-    const char *id = lathe_headers_get(headers, "request-id");
+    return json_string_value(json_object_get(object, key));
+}
+
+/* *root is NULL when the body is no JSON. */
+static lathe_code parse(const char *body, size_t size, json_t **root)
+{
+    lathe_error why;
+    lathe_jansson_builder builder;
+    lathe_error_init(&why);
+    lathe_jansson_builder_init(&builder);
+    lathe_sink sink = lathe_jansson_sink(&builder);
+    lathe_code code = lathe_json_read(body, size, &sink, &why);
+    *root = code ? NULL : lathe_jansson_builder_take(&builder);
+    lathe_jansson_builder_clear(&builder);
+    lathe_error_clear(&why);
+    return code == LATHE_MEMORY ? code : LATHE_OK;
+}
+
+static lathe_code keep(char **slot, const char *value)
+{
+    if (!value || *slot)
+        return LATHE_OK;
+    return (*slot = lathe_copy_string(value)) ? LATHE_OK : LATHE_MEMORY;
+}
+
+/* `root` is the parsed body, or NULL. */
+static lathe_code attach(lathe_error *error, int status, const lathe_headers *headers,
+                         const char *body, size_t size, const json_t *root)
+{
     size_t kept = whole_characters(body, size, LATHE_BODY_KEPT);
     error->status = status;
-    if (id && !error->request_id && !(error->request_id = lathe_copy_string(id)))
+    if (keep(&error->request_id, lathe_headers_get(headers, "request-id")) ||
+        keep(&error->request_id, string_of(root, "request_id")))
         return LATHE_MEMORY;
     if (!error->body && !(error->body = lathe_copy(body, kept)))
         return LATHE_MEMORY;
     error->body_size = kept;
+    error->body_is_json = root && kept == size;
     return error->headers.items ? LATHE_OK : lathe_headers_copy(&error->headers, headers);
+}
+
+lathe_code lathe_response_attach(lathe_error *error, int status, const lathe_headers *headers,
+                                 const char *body, size_t size)
+{
+    json_t *root;
+    lathe_code code = parse(body, size, &root);
+    if (!code)
+        code = attach(error, status, headers, body, size, root);
+    json_decref(root);
+    return code;
 }
 
 static lathe_code class_of(int status)
@@ -61,11 +102,6 @@ static lathe_code class_of(int status)
     }
 }
 
-static const char *string_of(const json_t *object, const char *key)
-{
-    return json_string_value(json_object_get(object, key));
-}
-
 static bool is_spend_limit(const json_t *fault)
 {
     const char *code = string_of(json_object_get(fault, "details"), "error_code");
@@ -73,21 +109,10 @@ static bool is_spend_limit(const json_t *fault)
                     !strcmp(code, "contract_spend_limit_reached"));
 }
 
-enum { QUOTE = 12 };
-
-/* Whether a run of QUOTE bytes of the service's words stands in the request too. */
-static bool quotes(const char *message, const lathe_text *sent)
+/* A type is one word of lower case; what is more could be anything, also a part of the request. */
+static bool is_type_name(const char *type)
 {
-    size_t size = strlen(message);
-    const char *end = sent->data + sent->size;
-    for (size_t i = 0; i + QUOTE <= size && sent->size >= QUOTE; i++)
-        for (const char *at = sent->data; (at = memchr(at, message[i], (size_t)(end - at))); at++) {
-            if (end - at < QUOTE)
-                break;
-            if (!memcmp(at, message + i, QUOTE))
-                return true;
-        }
-    return false;
+    return type && *type && type[strspn(type, "abcdefghijklmnopqrstuvwxyz0123456789_")] == '\0';
 }
 
 /* The message for people: what the class means, then the service's own words. */
@@ -95,8 +120,9 @@ static void describe(lathe_error *error, lathe_code code, const char *type, cons
                      const lathe_text *sent)
 {
     char what[200];
+    bool named = is_type_name(type);
     snprintf(what, sizeof what, "%s (status %d%s%.60s)", lathe_code_text(code), error->status,
-             type ? ", " : "", type ? type : "");
+             named ? ", " : "", named ? type : "");
     if (code == LATHE_ENDPOINT_RETIRED)
         lathe_fail(error, code,
                    "the vendor retired its prompt tools endpoints on 2026-08-17 (status %d): set "
@@ -105,25 +131,21 @@ static void describe(lathe_error *error, lathe_code code, const char *type, cons
     else if (error->location)
         lathe_fail(error, code, "%s: it redirects to %.200s, and redirects are never followed",
                    what, error->location);
-    else if (message && quotes(message, sent))
+    else if (message && lathe_quotes(message, sent))
         lathe_fail(error, code, "%s: its message quotes the request, see .message", what);
     else if (message)
-        lathe_fail(error, code, "%s: %.400s", what, message);
+        lathe_fail(error, code, "%s: %.*s", what,
+                   (int)whole_characters(message, strlen(message), LATHE_WORDS_SHOWN), message);
     else
         lathe_fail(error, code, "%s", what);
-}
-
-static lathe_code keep(char **slot, const char *value)
-{
-    if (!value || *slot)
-        return LATHE_OK;
-    return (*slot = lathe_copy_string(value)) ? LATHE_OK : LATHE_MEMORY;
 }
 
 lathe_code lathe_response_refuse(lathe_error *error, int status, const lathe_headers *headers,
                                  const char *body, size_t size, lathe_refusal *refusal)
 {
-    json_t *root = size ? json_loadb(body, size, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL) : NULL;
+    json_t *root;
+    if (parse(body, size, &root))
+        return lathe_fail(error, LATHE_MEMORY, NULL);
     const json_t *fault = json_object_get(root, "error");
     const char *type = string_of(fault, "type"), *message = string_of(fault, "message");
     lathe_code code = class_of(status);
@@ -131,10 +153,7 @@ lathe_code lathe_response_refuse(lathe_error *error, int status, const lathe_hea
         (status == 404 || status == 410 || (type && !strcmp(type, "not_found_error"))))
         code = LATHE_ENDPOINT_RETIRED;
     refusal->spend_limit = status == 429 && is_spend_limit(fault);
-    lathe_code kept = lathe_response_attach(error, status, headers, body, size);
-    error->body_is_json = root && size <= LATHE_BODY_KEPT;
-    if (!kept)
-        kept = keep(&error->request_id, string_of(root, "request_id"));
+    lathe_code kept = attach(error, status, headers, body, size, root);
     if (!kept)
         kept = keep(&error->type, type);
     if (!kept)
@@ -149,17 +168,6 @@ lathe_code lathe_response_refuse(lathe_error *error, int status, const lathe_hea
     return error->code;
 }
 
-/* An answer that echoes the key must not carry it into an exception. */
-static void redact(lathe_error *error, const lathe_settings *settings)
-{
-    lathe_settings_redact(settings, error->body, error->body_size);
-    for (size_t i = 0; i < error->headers.count; i++) {
-        const char *value = error->headers.items[i].value;
-        lathe_settings_redact(settings, error->headers.block + (value - error->headers.block),
-                              strlen(value));
-    }
-}
-
 lathe_code lathe_response_read(const lathe_response *response, const lathe_sink *sink,
                                lathe_error *error)
 {
@@ -171,12 +179,13 @@ lathe_code lathe_response_read(const lathe_response *response, const lathe_sink 
     if (code == LATHE_OK || code == LATHE_HOST || code == LATHE_MEMORY)
         return code ? lathe_fail(error, code, NULL) : code;
     error->attempts = response->attempts;
+    /* An answer that echoes the key must not carry it into an exception. */
+    lathe_settings_redact(lathe_client_settings(response->client), response->body,
+                          response->body_size);
     lathe_code kept = lathe_response_attach(error, response->status, &response->headers,
                                             response->body, response->body_size);
     if (kept)
         error->code = kept;
-    else
-        redact(error, lathe_client_settings(response->client));
     return error->code;
 }
 

@@ -27,6 +27,16 @@ typedef struct side_value {
     lathe_text text;
 } side_value;
 
+static side_value text_side(lathe_text text)
+{
+    return (side_value){.text = text};
+}
+
+static side_value count_side(size_t count)
+{
+    return (side_value){.number = true, .count = count};
+}
+
 static lathe_code feed_side(const lathe_sink *sink, const char *key, side_value side)
 {
     lathe_code code = lathe_sink_key(sink, key);
@@ -61,7 +71,9 @@ static lathe_code report(round_trip *trip, const lathe_path *path, const char *d
 
 static bool same(lathe_text a, lathe_text b)
 {
-    return a.size == b.size && !a.data == !b.data && (!a.size || !memcmp(a.data, b.data, a.size));
+    if (!a.data || !b.data)
+        return a.data == b.data;
+    return a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
 }
 
 static lathe_code compare_count(round_trip *trip, const lathe_path *path, size_t expected,
@@ -69,8 +81,7 @@ static lathe_code compare_count(round_trip *trip, const lathe_path *path, size_t
 {
     if (expected == got)
         return LATHE_OK;
-    return report(trip, path, "count", (side_value){.number = true, .count = expected},
-                  (side_value){.number = true, .count = got});
+    return report(trip, path, "count", count_side(expected), count_side(got));
 }
 
 /* `got` is a template, or null without data. */
@@ -81,7 +92,7 @@ static lathe_code compare_text(round_trip *trip, const lathe_path *path, lathe_t
         got.data ? lathe_render_text(&trip->values, got, &trip->rendered, &got) : LATHE_OK;
     if (code || same(expected, got))
         return code;
-    return report(trip, path, "text", (side_value){.text = expected}, (side_value){.text = got});
+    return report(trip, path, "text", text_side(expected), text_side(got));
 }
 
 /* A string's bytes; {NULL, 0} when it is none, or was changed meanwhile. */
@@ -130,7 +141,7 @@ static lathe_code read_block(const round_trip *trip, const void *content, size_t
 {
     static const char *const names[] = {"type", "text"};
     const void *item, *values[2];
-    lathe_text type;
+    lathe_text type = {0};
     if (lathe_kind_of(trip->source, content) == LATHE_KIND_STRING)
         return read_text(trip, content, text);
     *text = (lathe_text){0};
@@ -149,7 +160,7 @@ static lathe_code compare_content(round_trip *trip, const void *expected, const 
     size_t wanted = count_of(trip, expected), have = count_of(trip, got);
     lathe_code code = compare_count(trip, path, wanted, have);
     for (size_t i = 0; i < wanted && i < have && !code; i++) {
-        lathe_text left, right;
+        lathe_text left = {0}, right = {0};
         lathe_path block = lathe_path_index(path, i), step = lathe_path_name(&block, "text");
         code = read_block(trip, expected, i, &left);
         if (!code)
@@ -166,8 +177,7 @@ static lathe_code compare_message(round_trip *trip, const normal_message *expect
     lathe_path role = lathe_path_name(path, "role"), content = lathe_path_name(path, "content");
     lathe_code code = LATHE_OK;
     if (!same(expected->role, got->role))
-        code = report(trip, &role, "role", (side_value){.text = expected->role},
-                      (side_value){.text = got->role});
+        code = report(trip, &role, "role", text_side(expected->role), text_side(got->role));
     return code ? code : compare_content(trip, expected->content, got->content, &content);
 }
 
@@ -193,7 +203,7 @@ static lathe_code compare(round_trip *trip, const void *messages, lathe_text sys
 {
     static const char *const names[] = {"messages", "system"};
     const void *values[2];
-    lathe_text got;
+    lathe_text got = {0};
     lathe_path path = lathe_path_name(NULL, "system");
     if (!system.data)
         system.data = "";

@@ -108,7 +108,8 @@ static char *url_part(CURLU *url, CURLUPart part)
 }
 
 /* Takes what is needed from the parsed URL. */
-static lathe_code keep_url(lathe_settings *settings, CURLU *url, lathe_error *error)
+static lathe_code keep_url(lathe_settings *settings, CURLU *url, const char *option,
+                           lathe_error *error)
 {
     char *whole = url_part(url, CURLUPART_URL), *host = url_part(url, CURLUPART_HOST);
     char *scheme = url_part(url, CURLUPART_SCHEME), *path = url_part(url, CURLUPART_PATH);
@@ -122,7 +123,7 @@ static lathe_code keep_url(lathe_settings *settings, CURLU *url, lathe_error *er
     settings->https = !strcmp(scheme, "https");
     settings->vendor = lathe_same_word(host, vendor_host) && !path[strspn(path, "/")];
     if (!settings->https && strcmp(scheme, "http"))
-        code = lathe_fail(error, LATHE_CONFIGURATION, "base_url: it must be https:// or http://");
+        code = lathe_fail(error, LATHE_CONFIGURATION, "%s: it must be https:// or http://", option);
     if (!code)
         code = keep(&settings->base_url, whole, error);
     if (!code)
@@ -156,7 +157,7 @@ static lathe_code find_url(lathe_settings *settings, const lathe_client_options 
         lathe_fail(error, LATHE_CONFIGURATION, "%s is no usable URL: %s", option,
                    curl_url_strerror(status));
     else
-        keep_url(settings, url, error);
+        keep_url(settings, url, option, error);
     curl_url_cleanup(url);
     if (!error->code && !settings->https && !is_loopback(settings->host) && !options->allow_http)
         lathe_fail(error, LATHE_CONFIGURATION,
@@ -174,13 +175,32 @@ static bool is_readable(const char *path, bool directory)
     return !stat(path, &status) && !!S_ISDIR(status.st_mode) == directory && !access(path, R_OK);
 }
 
+/* Whether a certificate begins in the file, in the one format that TLS libraries read here. */
+static bool holds_certificate(const char *path)
+{
+    static const char begin[] = "-----BEGIN ";
+    char line[256];
+    bool found = false;
+    FILE *file = fopen(path, "r");
+    while (file && !found && fgets(line, sizeof line, file))
+        found = !strncmp(line, begin, sizeof begin - 1) && strstr(line, "CERTIFICATE-----");
+    if (file)
+        fclose(file);
+    return found;
+}
+
 static lathe_code set_ca(char **slot, const char *path, const char *option, bool directory,
                          lathe_error *error)
 {
-    if (is_readable(path, directory))
-        return keep(slot, path, error);
-    return lathe_fail(error, LATHE_CONFIGURATION, "%s: %.300s is no readable %s of certificates",
-                      option, path, directory ? "directory" : "file");
+    if (!is_readable(path, directory))
+        return lathe_fail(error, LATHE_CONFIGURATION,
+                          "%s: %.300s is no readable %s of certificates", option, path,
+                          directory ? "directory" : "file");
+    if (!directory && !holds_certificate(path))
+        return lathe_fail(error, LATHE_CONFIGURATION,
+                          "%s: %.300s holds no certificate in PEM format (-----BEGIN CERTIFICATE)",
+                          option, path);
+    return keep(slot, path, error);
 }
 
 /* Where systems keep their CA certificates, after what libcurl was built with. */
@@ -344,19 +364,55 @@ void lathe_settings_clear(lathe_settings *settings)
     *settings = (lathe_settings){0};
 }
 
+static int hex_digit(char c)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+/* How many bytes at `at` stand for the character `c`, as JSON may write it; 0: they do not. */
+static size_t spelling(const char *at, const char *end, char c)
+{
+    if (at == end)
+        return 0;
+    if (end - at >= 2 && at[0] == '\\' && at[1] == c && strchr("\\\"/", c))
+        return 2;
+    if (*at == c)
+        return 1;
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
+        return 0;
+    int code = 0;
+    for (size_t i = 2; i < 6; i++) {
+        int digit = hex_digit(at[i]);
+        if (digit < 0)
+            return 0;
+        code = code * 16 + digit;
+    }
+    return code == c ? 6 : 0;
+}
+
+/* How many bytes at `at` spell the key; 0: they do not. */
+static size_t key_spelled(const char *at, const char *end, const char *key)
+{
+    const char *start = at;
+    for (; *key; key++) {
+        size_t size = spelling(at, end, *key);
+        if (!size)
+            return 0;
+        at += size;
+    }
+    return (size_t)(at - start);
+}
+
 void lathe_settings_redact(const lathe_settings *settings, char *data, size_t size)
 {
     size_t length = strlen(settings->key);
     if (length < SHORTEST_REDACTED || size < length)
         return;
-    char *at = data, *end = data + size;
-    while ((size_t)(end - at) >= length &&
-           (at = memchr(at, settings->key[0], (size_t)(end - at) - length + 1))) {
-        if (!memcmp(at, settings->key, length)) {
-            memset(at, '*', length);
-            at += length;
-        } else {
-            at++;
-        }
+    for (char *at = data, *end = data + size; at < end;) {
+        size_t spelled = key_spelled(at, end, settings->key);
+        memset(at, '*', spelled);
+        at += spelled ? spelled : 1;
     }
 }

@@ -26,7 +26,8 @@ lathe_code lathe_settings_init(lathe_settings *settings, const lathe_client_opti
                                lathe_error *error);
 void lathe_settings_clear(lathe_settings *settings);
 
-/* Overwrites the key with asterisks wherever it stands in foreign bytes. */
+/* Overwrites the key with asterisks wherever it stands in foreign bytes, as it is or as JSON may
+ * escape it. */
 void lathe_settings_redact(const lathe_settings *settings, char *data, size_t size);
 
 #endif

@@ -49,7 +49,7 @@ static lathe_code walk_block(const walker *walk, const void *block, const lathe_
     if (kind != LATHE_KIND_OBJECT)
         return lathe_path_wrong_type(path, walk->faults, "an object with type and text", kind);
     const void *values[2];
-    lathe_text type;
+    lathe_text type = {0};
     lathe_path type_path = lathe_path_name(path, "type"), text_path = lathe_path_name(path, "text");
     lathe_code code = lathe_find_members(walk->source, block, names, 2, values, NULL);
     if (!code)

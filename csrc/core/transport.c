@@ -14,7 +14,7 @@
 #include "error.h"
 
 /* Caps on what a server may send beside a body. */
-enum { MOST_HEAD_BYTES = 256 * 1024, MOST_LINES = 1000, MOST_INTERIM = 100 };
+enum { MOST_HEAD_BYTES = 256 * 1024, MOST_LINES = 1000, MOST_INTERIM = 100, MOST_DIGITS = 18 };
 
 /* libcurl's own limit on connecting comes this much later than ours, which names the phase. */
 static const double connect_grace = 1;
@@ -125,8 +125,9 @@ static size_t take_framing(lathe_exchange *exchange, const char *line, size_t si
     if (header_is(line, size, "content-length", &value)) {
         if (exchange->sized)
             return stop(exchange, LATHE_STOP_MALFORMED, "it has two Content-Length headers");
-        if (!is_digits(&value))
-            return stop(exchange, LATHE_STOP_MALFORMED, "its Content-Length is no number");
+        /* libcurl reads until the connection's close when the number is too large for it. */
+        if (!is_digits(&value) || value.size > MOST_DIGITS)
+            return stop(exchange, LATHE_STOP_MALFORMED, "its Content-Length is no usable number");
         exchange->sized = true;
     } else if (header_is(line, size, "transfer-encoding", &value)) {
         exchange->chunked = true;
@@ -373,14 +374,27 @@ static void fill_times(const lathe_exchange *exchange, lathe_times *times)
                            .total = lathe_clock() - exchange->started};
 }
 
+/* Whether the connection stands but for its TLS. libcurl 7.88 tells the time of it only after TLS,
+ * yet the address at once; and a proxy has to let us through first. */
+static bool is_at_host(const lathe_exchange *exchange)
+{
+    const char *address = NULL;
+    long answer = 0;
+    curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &address);
+    if (!address || !*address)
+        return false;
+    curl_easy_getinfo(exchange->easy, CURLINFO_HTTP_CONNECTCODE, &answer);
+    return !exchange->settings->proxy || answer / 100 == 2;
+}
+
 lathe_phase lathe_exchange_phase(const lathe_exchange *exchange)
 {
     curl_off_t sent = 0;
     if (!exchange->connected) {
         if (info_time(exchange->easy, CURLINFO_NAMELOOKUP_TIME_T) < 0)
             return LATHE_PHASE_RESOLVE;
-        bool there = info_time(exchange->easy, CURLINFO_CONNECT_TIME_T) >= 0;
-        return there && exchange->settings->https ? LATHE_PHASE_TLS : LATHE_PHASE_CONNECT;
+        return exchange->settings->https && is_at_host(exchange) ? LATHE_PHASE_TLS
+                                                                 : LATHE_PHASE_CONNECT;
     }
     if (exchange->lines || exchange->stop > LATHE_STOP_RESEND)
         return LATHE_PHASE_READ;
@@ -396,7 +410,10 @@ static lathe_phase phase_of(const lathe_exchange *exchange, CURLcode result)
     case CURLE_COULDNT_RESOLVE_PROXY:
         return LATHE_PHASE_RESOLVE;
     case CURLE_COULDNT_CONNECT:
+    case CURLE_PROXY:
         return LATHE_PHASE_CONNECT;
+    case CURLE_GOT_NOTHING:
+        return LATHE_PHASE_WAIT;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
@@ -463,13 +480,20 @@ static lathe_code unusable(lathe_exchange *exchange, const char *why, lathe_erro
     return lathe_fail(error, LATHE_RESPONSE_VALIDATION, "an answer that cannot be used: %s", why);
 }
 
+static lathe_code unreadable_ca(const lathe_settings *settings, lathe_error *error)
+{
+    const char *path = settings->ca_file ? settings->ca_file : settings->ca_dir;
+    return lathe_fail(error, LATHE_CONFIGURATION, "the CA certificates in %.300s cannot be read",
+                      path ? path : "no file");
+}
+
 /* What a callback's veto means. */
-static lathe_code judge_stop(lathe_exchange *exchange, CURLcode result, lathe_error *error)
+static lathe_code judge_stop(lathe_exchange *exchange, lathe_error *error)
 {
     char text[80];
     switch (exchange->stop) {
     case LATHE_STOP_RESEND:
-        return broken(exchange, result,
+        return broken(exchange, CURLE_GOT_NOTHING,
                       "the connection was closed by the other side before an answer", error);
     case LATHE_STOP_MALFORMED:
         return broken(exchange, CURLE_WEIRD_SERVER_REPLY, exchange->reason, error);
@@ -499,26 +523,31 @@ static bool is_head_too_large(const lathe_exchange *exchange, CURLcode result)
     if (result == CURLE_TOO_LARGE)
         return true;
 #endif
-    return result == CURLE_OUT_OF_MEMORY && exchange->status && !exchange->headers_done;
+    return result == CURLE_OUT_OF_MEMORY && exchange->connected && !exchange->headers_done;
 }
 
 static lathe_code judge(lathe_exchange *exchange, CURLcode result, bool *final, lathe_error *error)
 {
     if (exchange->stop) {
-        lathe_code code = judge_stop(exchange, result, error);
+        lathe_code code = judge_stop(exchange, error);
         *final = code != LATHE_CONNECTION;
         return code;
     }
     if (is_head_too_large(exchange, result)) {
         exchange->stop = LATHE_STOP_HEADERS;
         *final = true;
-        return judge_stop(exchange, result, error);
+        return judge_stop(exchange, error);
     }
     *final = is_final(result) || result == CURLE_OUT_OF_MEMORY;
     if (result == CURLE_OUT_OF_MEMORY)
         return lathe_fail(error, LATHE_MEMORY, NULL);
+    if (result == CURLE_SSL_CACERT_BADFILE)
+        return unreadable_ca(exchange->settings, error);
     if (result)
         return broken(exchange, result, NULL, error);
+    if (!exchange->headers_done) /* libcurl takes it for an answer without a body */
+        return broken(exchange, CURLE_PARTIAL_FILE, "the connection was closed within the headers",
+                      error);
     bool decoded = !exchange->gunzip || (!exchange->body_seen && exchange->status != 200) ||
                    lathe_gunzip_complete(exchange->gunzip);
     if (!decoded)
@@ -528,10 +557,10 @@ static lathe_code judge(lathe_exchange *exchange, CURLcode result, bool *final, 
 
 static lathe_code take_answer(lathe_exchange *exchange, lathe_answer *answer)
 {
-    if (exchange->status != 200) {
-        lathe_settings_redact(exchange->settings, exchange->head.data, exchange->head.size);
+    /* A result is what the service sent; everything else may end in an exception or a log. */
+    lathe_settings_redact(exchange->settings, exchange->head.data, exchange->head.size);
+    if (exchange->status != 200)
         lathe_settings_redact(exchange->settings, exchange->body.data, exchange->body.size);
-    }
     answer->status = exchange->status;
     const char *head = exchange->head.data ? exchange->head.data : "";
     lathe_code code = lathe_headers_parse(&answer->headers, head, exchange->head.size);

@@ -2,15 +2,13 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "alloc.h"
 #include "buf.h"
-#include "error.h"
 #include "promptlathe.h"
 #include "value.h"
 
-/* As deep as jansson reads; json_decref recurses as deep. */
+/* json_decref recurses, so that depth needs a limit; this is what jansson itself reads. */
 enum { DEPTH = 2048 };
 
 /* ---- The source ---- */
@@ -267,104 +265,4 @@ static const lathe_sink_table sink_table = {
 lathe_sink lathe_jansson_sink(lathe_jansson_builder *builder)
 {
     return (lathe_sink){&sink_table, builder};
-}
-
-/* ---- Reading ---- */
-
-static lathe_code feed(json_t *value, const lathe_sink *sink);
-
-static lathe_code feed_list(json_t *list, const lathe_sink *sink)
-{
-    lathe_code code = sink->table->begin_list(sink->self);
-    for (size_t i = 0; i < json_array_size(list) && !code; i++)
-        code = feed(json_array_get(list, i), sink);
-    return code ? code : sink->table->end(sink->self);
-}
-
-static lathe_code feed_object(json_t *object, const lathe_sink *sink)
-{
-    lathe_code code = sink->table->begin_object(sink->self);
-    void *iterator = json_object_iter(object);
-    for (; iterator && !code; iterator = json_object_iter_next(object, iterator)) {
-        code = sink->table->key(sink->self, json_object_iter_key(iterator),
-                                json_object_iter_key_len(iterator));
-        if (!code)
-            code = feed(json_object_iter_value(iterator), sink);
-    }
-    return code ? code : sink->table->end(sink->self);
-}
-
-/* Recurses no deeper than jansson itself did while it read. */
-static lathe_code feed(json_t *value, const lathe_sink *sink)
-{
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        return feed_object(value, sink);
-    case JSON_ARRAY:
-        return feed_list(value, sink);
-    case JSON_STRING:
-        return sink->table->string(sink->self, json_string_value(value), json_string_length(value));
-    case JSON_INTEGER:
-        return sink->table->integer(sink->self, json_integer_value(value));
-    case JSON_REAL:
-        return sink->table->real(sink->self, json_real_value(value));
-    case JSON_TRUE:
-    case JSON_FALSE:
-        return sink->table->boolean(sink->self, json_is_true(value));
-    case JSON_NULL:
-        break;
-    }
-    return sink->table->null(sink->self);
-}
-
-/* jansson's own words may quote the text, so they are replaced. */
-static const char *complaint(enum json_error_code code)
-{
-    switch (code) {
-    case json_error_stack_overflow:
-        return "is nested deeper than 2,048 levels";
-    case json_error_premature_end_of_input:
-        return "ends too early";
-    case json_error_end_of_input_expected:
-        return "goes on after its end";
-    case json_error_invalid_utf8:
-        return "has bytes that are no UTF-8";
-    case json_error_null_character:
-    case json_error_null_byte_in_key:
-        return "has a NUL character in a key";
-    case json_error_numeric_overflow:
-        return "has a number that is out of range";
-    default:
-        return "has a syntax error";
-    }
-}
-
-static lathe_code refuse(const json_error_t *reason, lathe_error *error)
-{
-    enum json_error_code code = json_error_code(reason);
-    /* jansson fails without a word when it gets no memory. */
-    if (code == json_error_unknown || code == json_error_out_of_memory)
-        return lathe_fail(error, LATHE_MEMORY, NULL);
-    return lathe_fail(error, LATHE_RESPONSE_VALIDATION,
-                      "the answer is no valid JSON: it %s (line %d, byte %d)", complaint(code),
-                      reason->line, reason->position);
-}
-
-lathe_code lathe_json_read(const char *data, size_t size, const lathe_sink *sink,
-                           lathe_error *error)
-{
-    if (!size)
-        return lathe_fail(error, LATHE_RESPONSE_VALIDATION,
-                          "the answer is no valid JSON: it is empty (line 1, byte 0)");
-    if (size >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0)
-        return lathe_fail(error, LATHE_RESPONSE_VALIDATION,
-                          "the answer is no valid JSON: it begins with a byte order mark "
-                          "(line 1, byte 0)");
-    json_error_t reason;
-    json_t *root = json_loadb(data, size, JSON_ALLOW_NUL | JSON_DECODE_ANY, &reason);
-    if (!root)
-        return refuse(&reason, error);
-    lathe_code code = feed(root, sink);
-    json_decref(root);
-    return code ? lathe_fail(error, code, NULL) : LATHE_OK;
 }

@@ -445,6 +445,8 @@ bool lathe_call_event(lathe_call *call, lathe_event *event);
 
 /* The request's body, for logs; valid as long as the call. NULL unless log_bodies. */
 const char *lathe_call_body(const lathe_call *call, size_t *size);
+/* Overwrites the key with asterisks wherever it stands in a copy of a body that is to be logged. */
+void lathe_call_redact(const lathe_call *call, char *data, size_t size);
 /* "https://host/v1/experimental/generate_prompt"; valid as long as the call. */
 const char *lathe_call_url(const lathe_call *call);
 
