@@ -8,7 +8,9 @@
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -398,13 +400,17 @@ static void on_signal(int number)
 typedef struct signal_order {
     server *server;
     pthread_t whom;
+    atomic_bool arrived; /* the wait has ended */
 } signal_order;
 
 static void *send_signal(void *self)
 {
-    const signal_order *order = self;
+    signal_order *order = self;
     server_wait(order->server, 1);
-    pthread_kill(order->whom, SIGUSR1);
+    while (!order->arrived) { /* one that comes before the wait does not count */
+        pthread_kill(order->whom, SIGUSR1);
+        sched_yield();
+    }
     return NULL;
 }
 
@@ -414,7 +420,7 @@ TEST(signal_ends_a_wait_that_asks_for_it)
     server *s = server_new(steps, 1);
     lathe_client *client = client_for(server_url(s));
     struct sigaction action = {.sa_handler = on_signal};
-    signal_order order = {s, pthread_self()};
+    signal_order order = {s, pthread_self(), false};
     pthread_t thread;
     sigaction(SIGUSR1, &action, NULL);
     REQUIRE(!pthread_create(&thread, NULL, send_signal, &order));
@@ -422,6 +428,7 @@ TEST(signal_ends_a_wait_that_asks_for_it)
     double start = lathe_clock();
     CHECK_INT(lathe_call_wait(call, 30, true), LATHE_WAIT_AGAIN);
     CHECK(lathe_clock() - start < 10);
+    order.arrived = true;
     pthread_join(thread, NULL);
     lathe_call_free(call);
     lathe_client_free(client);

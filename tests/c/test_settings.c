@@ -157,6 +157,8 @@ TEST(certificates)
     fresh();
     REQUIRE(fd >= 0 && mkdtemp(directory));
     options.ca_file = file;
+    check_refused("holds no certificate");
+    CHECK(write(fd, "-----BEGIN CERTIFICATE-----\n", 28) == 28);
     CHECK_CODE(make(), LATHE_OK);
     CHECK_STRING(settings.ca_file, file);
     options.ca_file = directory;
