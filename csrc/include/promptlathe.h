@@ -325,7 +325,7 @@ typedef struct lathe_options {
     int max_retries;
     const char *const *betas; /* a call's are added to the client's; a copy's replace them */
     size_t beta_count;
-    const lathe_header *headers; /* over the client's, which are over the library's own */
+    const lathe_header *headers; /* over the client's, name by name, which are over our own */
     size_t header_count;
 } lathe_options;
 

@@ -1,0 +1,324 @@
+#include "value_python.h"
+
+#include <string.h>
+
+/* ---- Source ---------------------------------------------------------------------------------- */
+
+void lathe_py_source_init(lathe_py_source *source)
+{
+    *source = (lathe_py_source){0};
+}
+
+void lathe_py_source_clear(lathe_py_source *source)
+{
+    while (source->count)
+        Py_XDECREF(source->held[--source->count]);
+    PyMem_Free(source->held);
+    *source = (lathe_py_source){0};
+}
+
+static lathe_code reserve(lathe_py_source *source, size_t more)
+{
+    if (more <= source->capacity - source->count)
+        return LATHE_OK;
+    size_t capacity = source->capacity ? source->capacity * 2 : 32;
+    if (capacity < source->count + more)
+        capacity = source->count + more;
+    if (capacity > PY_SSIZE_T_MAX / sizeof *source->held)
+        return LATHE_MEMORY;
+    PyObject **held = PyMem_Realloc(source->held, capacity * sizeof *held);
+    if (!held)
+        return LATHE_MEMORY;
+    source->held = held;
+    source->capacity = capacity;
+    return LATHE_OK;
+}
+
+lathe_code lathe_py_source_hold(lathe_py_source *source, PyObject *object)
+{
+    lathe_code code = object ? reserve(source, 1) : LATHE_HOST;
+    if (code)
+        Py_XDECREF(object);
+    else
+        source->held[source->count++] = object;
+    return code;
+}
+
+static lathe_kind source_kind(void *self, const void *value)
+{
+    (void)self;
+    PyObject *object = (PyObject *)value;
+    if (PyUnicode_Check(object))
+        return LATHE_KIND_STRING;
+    if (PyDict_Check(object))
+        return LATHE_KIND_OBJECT;
+    if (PyList_Check(object) || PyTuple_Check(object))
+        return LATHE_KIND_LIST;
+    if (object == Py_None)
+        return LATHE_KIND_NULL;
+    if (PyBool_Check(object))
+        return LATHE_KIND_BOOLEAN;
+    if (PyLong_Check(object))
+        return LATHE_KIND_INTEGER;
+    return PyFloat_Check(object) ? LATHE_KIND_REAL : LATHE_KIND_OTHER;
+}
+
+static lathe_code source_text(void *self, const void *string, lathe_text *text)
+{
+    (void)self;
+    Py_ssize_t size;
+    text->data = PyUnicode_AsUTF8AndSize((PyObject *)string, &size);
+    text->size = text->data ? (size_t)size : 0;
+    if (text->data)
+        return LATHE_OK;
+    lathe_code code = PyErr_ExceptionMatches(PyExc_UnicodeEncodeError) ? LATHE_NOT_UNICODE
+                      : PyErr_ExceptionMatches(PyExc_MemoryError)      ? LATHE_MEMORY
+                                                                       : LATHE_HOST;
+    if (code != LATHE_HOST)
+        PyErr_Clear();
+    return code;
+}
+
+static size_t source_length(void *self, const void *list)
+{
+    (void)self;
+    PyObject *object = (PyObject *)list;
+    return (size_t)(PyList_Check(object) ? PyList_Size(object) : PyTuple_Size(object));
+}
+
+/* A new reference, or NULL without an exception when the list has become shorter. */
+static PyObject *list_item(PyObject *list, Py_ssize_t index)
+{
+#ifdef Py_GIL_DISABLED
+    PyObject *item = PyList_GetItemRef(list, index);
+    if (!item)
+        PyErr_Clear();
+    return item;
+#else
+    return index < PyList_Size(list) ? Py_NewRef(PyList_GetItem(list, index)) : NULL;
+#endif
+}
+
+static lathe_code source_item(void *self, const void *list, size_t index, const void **item)
+{
+    lathe_py_source *source = self;
+    PyObject *object = (PyObject *)list;
+    *item = NULL;
+    if (reserve(source, 1))
+        return LATHE_MEMORY;
+    PyObject *found = NULL;
+    if (PyList_Check(object))
+        found = list_item(object, (Py_ssize_t)index);
+    else if ((Py_ssize_t)index < PyTuple_Size(object))
+        found = Py_NewRef(PyTuple_GetItem(object, (Py_ssize_t)index));
+    if (found)
+        source->held[source->count++] = found;
+    *item = found;
+    return LATHE_OK;
+}
+
+/* Takes hold of all members at once, keys and values in turn and NULL at the end: whatever changes
+ * the dict afterwards cannot disturb the walk. PyDict_Copy would run a subclass's methods. */
+static lathe_code hold_members(lathe_py_source *source, PyObject *dict)
+{
+    lathe_py_lock lock;
+    lathe_py_lock_begin(&lock, dict);
+    lathe_code code = reserve(source, 2 * (size_t)PyDict_Size(dict) + 1);
+    Py_ssize_t position = 0;
+    PyObject *key, *value;
+    while (!code && PyDict_Next(dict, &position, &key, &value)) {
+        source->held[source->count++] = Py_NewRef(key);
+        source->held[source->count++] = Py_NewRef(value);
+    }
+    lathe_py_lock_end(&lock);
+    if (!code)
+        source->held[source->count++] = NULL;
+    return code;
+}
+
+/* The cursor's position is the index among what is held, plus one. */
+static lathe_code source_member(void *self, const void *object, lathe_cursor *cursor,
+                                const void **key, const void **value)
+{
+    lathe_py_source *source = self;
+    if (!cursor->position) {
+        cursor->position = source->count + 1;
+        lathe_code code = hold_members(source, (PyObject *)object);
+        if (code)
+            return code;
+    }
+    *key = source->held[cursor->position - 1];
+    if (!*key)
+        return LATHE_OK;
+    *value = source->held[cursor->position];
+    cursor->position += 2;
+    return LATHE_OK;
+}
+
+static const lathe_source_table source_table = {
+    .kind = source_kind,
+    .text = source_text,
+    .length = source_length,
+    .item = source_item,
+    .member = source_member,
+};
+
+lathe_source lathe_py_source_of(lathe_py_source *source)
+{
+    return (lathe_source){&source_table, source};
+}
+
+/* ---- Sink ------------------------------------------------------------------------------------ */
+
+void lathe_py_sink_init(lathe_py_sink *sink, lathe_py_state *state)
+{
+    *sink = (lathe_py_sink){.state = state};
+}
+
+void lathe_py_sink_clear(lathe_py_sink *sink)
+{
+    while (sink->depth)
+        Py_XDECREF(sink->frames[--sink->depth].key);
+    PyMem_Free(sink->frames);
+    Py_XDECREF(sink->root);
+    lathe_py_sink_init(sink, sink->state);
+}
+
+PyObject *lathe_py_sink_take(lathe_py_sink *sink)
+{
+    PyObject *root = sink->depth ? NULL : Py_XNewRef(sink->root);
+    lathe_py_sink_clear(sink);
+    if (!root)
+        PyErr_SetString(PyExc_SystemError, "the core did not build a whole value");
+    return root;
+}
+
+/* Puts a value in its place and gives up the reference to it. */
+static lathe_code put(lathe_py_sink *sink, PyObject *value)
+{
+    if (!value)
+        return LATHE_HOST;
+    int failed = 0;
+    if (!sink->depth) {
+        Py_XDECREF(sink->root);
+        sink->root = value;
+        return LATHE_OK;
+    }
+    lathe_py_frame *top = &sink->frames[sink->depth - 1];
+    if (top->key) {
+        failed = PyDict_SetItem(top->container, top->key, value);
+        Py_CLEAR(top->key);
+    } else {
+        failed = PyList_Append(top->container, value);
+    }
+    Py_DECREF(value);
+    return failed ? LATHE_HOST : LATHE_OK;
+}
+
+static lathe_code grow_frames(lathe_py_sink *sink)
+{
+    if (sink->depth < sink->capacity)
+        return LATHE_OK;
+    if (sink->depth >= LATHE_PY_DEPTH) {
+        PyErr_SetString(PyExc_RecursionError, "a value is nested too deeply");
+        return LATHE_HOST;
+    }
+    size_t capacity = sink->capacity ? sink->capacity * 2 : 16;
+    lathe_py_frame *frames = PyMem_Realloc(sink->frames, capacity * sizeof *frames);
+    if (!frames)
+        return LATHE_MEMORY;
+    sink->frames = frames;
+    sink->capacity = capacity;
+    return LATHE_OK;
+}
+
+static lathe_code begin(lathe_py_sink *sink, PyObject *container)
+{
+    lathe_code code = container ? grow_frames(sink) : LATHE_HOST;
+    if (code) {
+        Py_XDECREF(container);
+        return code;
+    }
+    code = put(sink, container);
+    if (!code)
+        sink->frames[sink->depth++] = (lathe_py_frame){.container = container};
+    return code;
+}
+
+static lathe_code sink_null(void *self)
+{
+    return put(self, Py_NewRef(Py_None));
+}
+
+static lathe_code sink_boolean(void *self, bool value)
+{
+    return put(self, PyBool_FromLong(value));
+}
+
+static lathe_code sink_integer(void *self, int64_t value)
+{
+    return put(self, PyLong_FromLongLong(value));
+}
+
+static lathe_code sink_real(void *self, double value)
+{
+    return put(self, PyFloat_FromDouble(value));
+}
+
+static lathe_code sink_string(void *self, const char *data, size_t size)
+{
+    return put(self, PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, NULL));
+}
+
+static lathe_code sink_begin_list(void *self)
+{
+    return begin(self, PyList_New(0));
+}
+
+static lathe_code sink_begin_object(void *self)
+{
+    return begin(self, PyDict_New());
+}
+
+static lathe_code sink_key(void *self, const char *data, size_t size)
+{
+    lathe_py_sink *sink = self;
+    PyObject *key = Py_XNewRef(lathe_py_name(sink->state, data, size));
+    if (!key)
+        key = PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, NULL);
+    if (!key)
+        return LATHE_HOST;
+    Py_XDECREF(sink->frames[sink->depth - 1].key);
+    sink->frames[sink->depth - 1].key = key;
+    return LATHE_OK;
+}
+
+static lathe_code sink_end(void *self)
+{
+    lathe_py_sink *sink = self;
+    Py_CLEAR(sink->frames[--sink->depth].key);
+    return LATHE_OK;
+}
+
+static lathe_code sink_pass(void *self, const void *value)
+{
+    return put(self, Py_NewRef((PyObject *)value));
+}
+
+static const lathe_sink_table sink_table = {
+    .null = sink_null,
+    .boolean = sink_boolean,
+    .integer = sink_integer,
+    .real = sink_real,
+    .string = sink_string,
+    .begin_list = sink_begin_list,
+    .begin_object = sink_begin_object,
+    .key = sink_key,
+    .end = sink_end,
+    .pass = sink_pass,
+};
+
+lathe_sink lathe_py_sink_of(lathe_py_sink *sink)
+{
+    return (lathe_sink){&sink_table, sink};
+}
