@@ -106,24 +106,40 @@ static bool find_candidate(lathe_text text, const char *word, line_start *best)
     return found;
 }
 
+/* Where the line break that ends at `at` begins; `at` when there is none. CRLF is one. */
+static size_t before_break(lathe_text text, size_t at)
+{
+    if (!at || !is_break(text.data[at - 1]))
+        return at;
+    at--;
+    return at && text.data[at] == '\n' && text.data[at - 1] == '\r' ? at - 1 : at;
+}
+
+/* Where the last two line breaks before a line begin, with the white space between them: the place
+ * that a marker would have. The last one's when there is no other, and the line's without any. */
+static size_t before_breaks(lathe_text text, size_t line)
+{
+    size_t last = before_break(text, line), blanks = last;
+    while (last < line && blanks && is_blank(text.data[blanks - 1]))
+        blanks--;
+    size_t first = last < line ? before_break(text, blanks) : last;
+    return first < blanks ? first : last;
+}
+
 /* What is wrong with the line breaks before a line, which begin at `start`; NULL: nothing. */
 static const char *break_flaw(lathe_text text, size_t start, size_t line, bool human)
 {
-    const char *data = text.data;
+    const char *breaks = text.data + start;
+    size_t size = line - start;
     if (human && only_space_before(text, line))
         return NULL; /* sanitizing puts any white space there right */
-    if (start == line)
+    if (!size)
         return "has no line breaks before it";
-    if (memchr(data + start, '\r', line - start))
+    if (memchr(breaks, '\r', size))
         return "follows line ends with CR (CRLF)";
-    if (line - start >= 2)
-        return NULL;
-    size_t before = start;
-    while (before && is_blank(data[before - 1]))
-        before--;
-    if (before < start && before && is_break(data[before - 1]))
-        return "follows a blank line that holds white space";
-    return "follows one newline only";
+    if (size == 1)
+        return "follows one newline only";
+    return size > 2 ? "follows a blank line that holds white space" : NULL;
 }
 
 static void describe(lathe_text text, const line_start *candidate, bool human,
@@ -150,9 +166,7 @@ bool lathe_near_miss_find(lathe_text text, bool human, lathe_near_miss *miss)
     line_start candidate;
     if (!find_candidate(text, human ? "Human" : "Assistant", &candidate))
         return false;
-    size_t start = candidate.line;
-    while (start && is_break(text.data[start - 1]))
-        start--;
+    size_t start = before_breaks(text, candidate.line);
     miss->start = start;
     describe(text, &candidate, human, miss);
     if (start == candidate.line)

@@ -4,8 +4,9 @@
 
 #include "promptlathe.h"
 
-/* `start` is the byte where the line breaks begin that stand directly before its line, or where its
- * word stands when there are none. `flaws` completes "it ...". */
+/* `start` is the byte where the last two line breaks before its line begin (the place that a marker
+ * would have), or the only one, or where its word stands when there is none. `flaws` completes
+ * "it ...". */
 typedef struct lathe_near_miss {
     size_t start;
     char flaws[240];
