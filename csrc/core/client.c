@@ -7,7 +7,7 @@
 #include "alloc.h"
 #include "error.h"
 #include "forking.h"
-#include "limits.h"
+#include "ratelimits.h"
 
 /* What a client and its copies share. */
 typedef struct lathe_hub {

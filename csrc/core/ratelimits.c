@@ -1,4 +1,4 @@
-#include "limits.h"
+#include "ratelimits.h"
 
 #include <stdio.h>
 #include <string.h>

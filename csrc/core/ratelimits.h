@@ -1,6 +1,6 @@
 /* The rate limits that answers tell of. */
-#ifndef LATHE_LIMITS_H
-#define LATHE_LIMITS_H
+#ifndef LATHE_RATELIMITS_H
+#define LATHE_RATELIMITS_H
 
 #include "promptlathe.h"
 

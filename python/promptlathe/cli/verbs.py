@@ -1,0 +1,180 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import inputs, outputs
+from .failures import BAD_INPUT, USAGE, CommandError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from promptlathe import Client
+
+
+def call_service(args: Namespace) -> None:
+    """Run generate, improve or templatize, and show the answer.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    """
+    outputs.require_writable(args.output)
+    with _client(args) as client:
+        arguments = _arguments(args)
+        answer = getattr(client, args.command)(**arguments)
+    if args.command == "templatize":
+        _warn_of_losses(arguments, answer)
+    _show(answer, args)
+
+
+def _client(args: Namespace) -> Client:
+    from promptlathe import Client
+
+    names = ("base_url", "timeout", "max_retries", "ca_file")
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    return Client(**given, betas=args.beta, allow_http=args.allow_http)
+
+
+def _arguments(args: Namespace) -> dict[str, Any]:
+    """Return the verb's arguments; an option wins over the same member of a document."""
+    arguments = inputs.arguments_of(args.command, _document(args))
+    for name in ("system", "feedback", "target_model"):
+        if (value := getattr(args, name, None)) is not None:
+            arguments[name] = value
+    return arguments
+
+
+def _document(args: Namespace) -> Any:
+    text = inputs.read_text(args.text, args.file)
+    return inputs.parse_json(text, args.file or "the input") if args.format == "json" else text
+
+
+def _warn_of_losses(arguments: Mapping[str, Any], answer: dict[str, Any]) -> None:
+    """Say on standard error where the template does not give its input back."""
+    from promptlathe import InvalidRequestError, check_round_trip
+
+    losses: Sequence[Mapping[str, Any]]
+    try:
+        losses = check_round_trip(arguments["messages"], answer, system=arguments.get("system"))
+    except InvalidRequestError as error:
+        losses = error.errors
+    for loss in losses:
+        place = f"{loss['path']}: {loss['code']}"
+        outputs.say(f"warning: the template does not give the input back: {place}")
+
+
+def _show(result: Any, args: Namespace) -> None:
+    if args.json:
+        outputs.emit(outputs.document(result), args.output)
+    elif isinstance(result, str):
+        outputs.emit(outputs.style_for(args.output).safe(result), args.output)
+    else:
+        answer = {"messages": result} if isinstance(result, list) else result
+        style = outputs.style_for(args.output)
+        outputs.emit(outputs.readable(answer, style), args.output)
+
+
+def check(args: Namespace) -> None:
+    """Sanitize and check a legacy prompt; the prompt goes out, what was found to standard error.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    """
+    from promptlathe import sanitize_completion_prompt, validate_completion_prompt
+
+    outputs.require_writable(args.output)
+    prompt = _legacy_prompt(args)
+    sanitized, changes = sanitize_completion_prompt(prompt)
+    if not args.json:
+        for change in changes:
+            outputs.say(f"changed: {change}")
+    validate_completion_prompt(prompt, count_tokens=_counter(args))
+    _show({"prompt": sanitized, "changes": changes} if args.json else sanitized, args)
+
+
+def convert(args: Namespace) -> None:
+    """Show a legacy prompt as a system prompt and messages.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    """
+    from promptlathe import convert_completion_prompt
+
+    outputs.require_writable(args.output)
+    _show(convert_completion_prompt(_legacy_prompt(args), count_tokens=_counter(args)), args)
+
+
+def _legacy_prompt(args: Namespace) -> str:
+    prompt = inputs.arguments_of(args.command, _document(args))["prompt"]
+    if not isinstance(prompt, str):
+        raise CommandError(BAD_INPUT, "prompt: wrong_type: a legacy prompt is a string")
+    return prompt
+
+
+def _counter(args: Namespace) -> Callable[[str], int] | None:
+    return None if args.tokens is None else lambda _: args.tokens
+
+
+def render(args: Namespace) -> None:
+    """Show a prompt with values in the place of its variables.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    """
+    import promptlathe
+
+    outputs.require_writable(args.output)
+    values = inputs.read_values(args.values, args.values_file)
+    _show(promptlathe.render(_document(args), values, partial=args.partial), args)
+
+
+def mock(args: Namespace) -> None:
+    """Serve the simulated service until interrupted.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    """
+    from promptlathe.mock import serve_forever
+
+    try:
+        serve_forever(args.host, args.port, quiet=args.quiet)
+    except OSError as error:
+        where = f"{args.host}:{args.port}"
+        raise CommandError(USAGE, f"cannot listen on {where}: {error.strerror}") from error
+
+
+def demo(args: Namespace) -> None:
+    """Show everything against the simulated service.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    """
+    from .demo import run
+
+    run()
+
+
+COMMANDS: dict[str, Callable[[Namespace], None]] = {
+    "demo": demo,
+    "generate": call_service,
+    "improve": call_service,
+    "templatize": call_service,
+    "check": check,
+    "convert": convert,
+    "render": render,
+    "mock": mock,
+}

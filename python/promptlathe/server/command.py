@@ -1,0 +1,90 @@
+"""``promptlathe mock``: the simulated service in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import TextIO
+
+from promptlathe.server import handler
+from promptlathe.server.front import Server
+from promptlathe.server.recorded import Request
+
+_BANNER = """\
+promptlathe: a SIMULATED service at {url}
+Its answers come from fixed rules. No model writes them, nothing leaves this machine.
+Any key is accepted. Try:
+
+  curl -s {url}/v1/experimental/templatize_prompt \\
+    -H 'x-api-key: any' -H 'anthropic-version: {version}' \\
+    -H 'anthropic-beta: {beta}' -H 'content-type: application/json' \\
+    -d '{{"messages":[{{"role":"user","content":"Translate hello to German"}}]}}'
+
+or point a program at it: ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any
+Ctrl-C stops it.
+"""
+
+
+def serve_forever(
+    host: str = "127.0.0.1", port: int = 8765, *, quiet: bool = False, out: TextIO | None = None
+) -> None:
+    """Run a simulated service until Ctrl-C, or until SIGTERM when on the main thread.
+
+    Parameters
+    ----------
+    host, port
+        Where to listen; port 0 for any free one.
+    quiet
+        Print the URL alone: no banner, no line per request.
+    out
+        Where to print; standard output by default.
+
+    Raises
+    ------
+    OSError
+        When the address cannot be listened on.
+    KeyboardInterrupt
+        After Ctrl-C, once everything is closed.
+    """
+    out = sys.stdout if out is None else out
+    printer = threading.Lock()
+
+    def log(request: Request, status: int | None, seconds: float) -> None:
+        size = len(request.body)
+        shown = "no answer" if status is None else status
+        line = f"{request.method} {request.path} {size} bytes -> {shown}"
+        line += f" {seconds * 1000:.1f} ms {request.request_id}"
+        with printer:
+            print(line, file=out, flush=True)
+
+    server = Server(host, port, on_answer=None if quiet else log)
+    with _Terminated() as stop, server:
+        banner = _BANNER.format(url=server.url, version=handler.VERSION, beta=handler.BETA)
+        print(server.url if quiet else banner, file=out, flush=True)
+        if not _is_loopback(host):
+            print(
+                f"Listening on {host}: whoever reaches this machine can use it.",
+                file=out,
+                flush=True,
+            )
+        stop.wait()
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+class _Terminated:
+    """An event that SIGTERM sets, while on the main thread; the former handler comes back."""
+
+    def __enter__(self) -> threading.Event:
+        event = threading.Event()
+        self._handled = threading.current_thread() is threading.main_thread()
+        if self._handled:
+            self._former = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
+        return event
+
+    def __exit__(self, *exception: object) -> None:
+        if self._handled:
+            signal.signal(signal.SIGTERM, self._former)
