@@ -1,7 +1,7 @@
 /* Generates a prompt, improves it and turns it into a template, from C.
  *
- *     cc three_calls.c $(pkg-config --cflags --libs libcurl jansson zlib) -lpromptlathe -lpthread -lm
- *     ANTHROPIC_API_KEY=... ANTHROPIC_BASE_URL=... ./three_calls
+ *     make -C csrc
+ *     ANTHROPIC_API_KEY=... ANTHROPIC_BASE_URL=... build/plain/examples/three_calls
  *
  * `promptlathe mock` starts a simulated service to try it with. */
 #include <promptlathe.h>

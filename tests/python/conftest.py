@@ -1,0 +1,57 @@
+"""What the tests share: where things are, the case files, and the core built without Python."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the plugin under test also where the package is found by PYTHONPATH alone."""
+    if not config.pluginmanager.hasplugin("promptlathe"):
+        from promptlathe import pytest_plugin
+
+        config.pluginmanager.register(pytest_plugin, "promptlathe")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the directory that holds the whole project."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def load_cases() -> Callable[[str], list[Any]]:
+    """Return a function that reads one file of tests/cases by its name without ``.json``."""
+
+    def load(name: str) -> list[Any]:
+        text = (ROOT / "tests/cases" / f"{name}.json").read_text(encoding="utf-8")
+        cases: list[Any] = json.loads(text)
+        return cases
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def core_build() -> Path:
+    """Build the core, the C tests and the C examples; return the directory they are in."""
+    subprocess.run(["make", "-s", "-C", ROOT / "csrc"], check=True)
+    return ROOT / "build/plain"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hide the user's own key, URL and proxies, so that a test sees only what it sets itself."""
+    names = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"]
+    for proxy in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        names += [proxy, proxy.lower()]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    yield
