@@ -96,16 +96,23 @@ static double now(void)
 
 /* ---- The result ------------------------------------------------------------------------------ */
 
+/* Logs what the service wrote, when bodies are logged. */
+static int log_answer(pending *self, const char *body, size_t size)
+{
+    return self->log_bodies && body
+               ? lathe_py_log_body(self->log, self->verb, "response", self->call, body, size)
+               : 0;
+}
+
 /* Reads the answer into the host; the error holds what went wrong. */
 static lathe_code receive(pending *self, lathe_response **response, lathe_py_host *host)
 {
     lathe_code code = lathe_call_result(self->call, response, &host->error);
-    if (code)
-        return code;
-    if (self->log_bodies && lathe_py_log_body(self->log, self->verb, "response", self->call,
-                                              (*response)->body, (*response)->body_size))
+    const char *body = code ? host->error.body : (*response)->body;
+    size_t size = code ? host->error.body_size : (*response)->body_size;
+    if (log_answer(self, body, size))
         return host->error.code = LATHE_HOST;
-    return lathe_response_read(*response, &host->sink, &host->error);
+    return code ? code : lathe_response_read(*response, &host->sink, &host->error);
 }
 
 static PyObject *finish(pending *self, lathe_py_host *host, double started, bool raw)

@@ -9,8 +9,8 @@ from typing import Any
 
 import promptlathe
 import pytest
-from one_call import TASK, client_of, failure, failure_of, fault
-from promptlathe import APIError, APIResponseValidationError, APIStatusError
+from one_call import KEY, TASK, client_of, failure, failure_of, fault
+from promptlathe import APIError, APIResponseValidationError, APIStatusError, Client
 from promptlathe.mock import Server
 
 CLASSES = {
@@ -205,6 +205,56 @@ def test_another_success_cannot_be_used(promptlathe_server: Server, status: int)
     assert error.status_code == status and str(status) in str(error)
     assert error.request_id == "r" and error.attempts == 1
     assert len(promptlathe_server.requests) == 1
+
+
+# ---- The vendor's retired endpoints -------------------------------------------------------------
+
+
+def of_vendor(server: Server, step: dict[str, Any], path: str = "") -> APIStatusError:
+    """The error when the vendor's own host answers so, for which the server stands in as a proxy."""
+    server.script([step] * 2)
+    with Client(
+        KEY,
+        base_url=f"http://api.anthropic.com{path}",
+        proxy=server.url,
+        allow_http=True,
+        max_retries=1,
+    ) as client:
+        error = failure_of(client)
+    assert isinstance(error, APIStatusError)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, fault("not_found_error")),
+        (404, HTML),
+        (404, b""),
+        (410, b""),
+        (410, fault("gone")),
+        (400, fault("not_found_error")),
+        (500, fault("not_found_error")),
+    ],
+)
+def test_the_vendor_retired_its_endpoints(
+    promptlathe_server: Server, status: int, body: Any
+) -> None:
+    """The message tells the day and what to do; trying again is of no use."""
+    headers = {"x-should-retry": "true", "retry-after-ms": "1"}
+    error = of_vendor(promptlathe_server, {"status": status, "body": body, "headers": headers})
+    assert type(error) is promptlathe.EndpointRetiredError
+    assert isinstance(error, promptlathe.NotFoundError) and error.status_code == status
+    assert "2026-08-17" in str(error) and "base_url" in str(error)
+    assert error.attempts == 1 and len(promptlathe_server.requests) == 1
+
+
+def test_other_errors_of_the_vendor_and_other_hosts(promptlathe_server: Server) -> None:
+    step = {"status": 401, "body": fault("authentication_error")}
+    assert type(of_vendor(promptlathe_server, step)) is promptlathe.AuthenticationError
+    gone = {"status": 404, "body": fault("not_found_error")}
+    assert type(of_vendor(promptlathe_server, gone, "/gateway")) is promptlathe.NotFoundError
+    failure(promptlathe_server, gone, promptlathe.NotFoundError)
 
 
 # ---- When to come back --------------------------------------------------------------------------

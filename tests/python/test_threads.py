@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from one_call import KEY, TASK, client_of
-from promptlathe import APIError, Client, ClientClosedError, InternalServerError
+from promptlathe import APIError, BadRequestError, Client, ClientClosedError, InternalServerError
 from promptlathe.mock import Server
 
 THREADS = 64
@@ -374,6 +374,14 @@ def test_bodies_are_logged_when_asked_for(promptlathe_server: Server, logged: Lo
     text = "\n".join(logged(logging.DEBUG))
     assert "Translate hello to German" in text and "TARGET_LANGUAGE" in text and TASK in text
     assert KEY not in text
+
+
+def test_bodies_of_errors_are_logged_too(promptlathe_server: Server, logged: Logged) -> None:
+    promptlathe_server.script([{"status": 400, "body": "zeppelin"}])
+    with client_of(promptlathe_server, log_bodies=True) as client:
+        with pytest.raises(BadRequestError):
+            client.generate(TASK)
+    assert any("zeppelin" in line for line in logged(logging.DEBUG))
 
 
 def test_nothing_is_logged_when_the_level_says_so(
