@@ -53,8 +53,8 @@ static int run_all(lathe_client *client)
     }
     if (improved) {
         show("improve", improved);
-        request = (lathe_request){
-            .verb = LATHE_TEMPLATIZE, .source = request.source, .messages = text};
+        request =
+            (lathe_request){.verb = LATHE_TEMPLATIZE, .source = request.source, .messages = text};
         templated = run(client, &request);
     }
     if (templated)

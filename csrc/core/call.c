@@ -240,7 +240,8 @@ lathe_code lathe_call_run(lathe_client *client, const lathe_request *request,
 {
     lathe_call *call;
     *response = NULL;
-    if (lathe_call_new(client, request, options, &call, error))
+    lathe_call_new(client, request, options, &call, error);
+    if (!call)
         return error->code;
     lathe_call_start(call);
     while (lathe_call_wait(call, INFINITY, false) != LATHE_WAIT_DONE)
