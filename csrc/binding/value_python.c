@@ -300,9 +300,15 @@ static lathe_code sink_end(void *self)
     return LATHE_OK;
 }
 
+/* A number of a subclass becomes an exact one, by its value and none of its methods. */
 static lathe_code sink_pass(void *self, const void *value)
 {
-    return put(self, Py_NewRef((PyObject *)value));
+    PyObject *object = (PyObject *)value;
+    if (PyFloat_Check(object) && !PyFloat_CheckExact(object))
+        return put(self, PyFloat_FromDouble(PyFloat_AsDouble(object)));
+    if (PyLong_Check(object) && !PyBool_Check(object))
+        return put(self, PyNumber_Index(object));
+    return put(self, Py_NewRef(object));
 }
 
 static const lathe_sink_table sink_table = {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -500,13 +501,15 @@ static void take_orders(lathe_engine *engine)
 /* A driver who was away is no reason to give up a connection that is being made. */
 static void forgive_lateness(lathe_engine *engine)
 {
-    double late = lathe_clock() - engine->stepped;
-    if (late < lateness)
+    double now = lathe_clock();
+    if (now - engine->stepped < lateness)
         return;
     for (lathe_call *call = engine->calls; call; call = call->next) {
         if (call->state != LATHE_CALL_RUNNING || call->exchange.connected)
             continue;
-        call->connect_due += late;
+        /* An attempt begun since, for the sake of another call's order, has not been late before.
+         */
+        call->connect_due += now - fmax(engine->stepped, call->attempt_started);
         lathe_exchange_extend(&call->exchange, call->connect_due - call->attempt_started);
     }
 }
@@ -590,20 +593,27 @@ static bool drive(lathe_engine *engine, double seconds)
     return count >= 0;
 }
 
-/* Takes the lead for the queue alone, unless somebody leads, who is then woken to do it. */
+/* Takes the lead for the queue alone, until it is empty: whoever saw a leader left its order to it
+ * and is gone. */
+static void take_orders_locked(lathe_engine *engine)
+{
+    while (engine->first_order || engine->sweep) {
+        engine->led = true;
+        lathe_engine_unlock(engine);
+        take_orders(engine);
+        lathe_engine_lock(engine);
+        engine->led = false;
+    }
+}
+
+/* Has the queue worked off: here, or by who leads. */
 static void settle(lathe_engine *engine)
 {
     lathe_engine_lock(engine);
-    bool led = engine->led;
-    engine->led = true;
-    if (led)
+    if (engine->led)
         lathe_poller_wake(engine->poller);
-    lathe_engine_unlock(engine);
-    if (led)
-        return;
-    take_orders(engine);
-    lathe_engine_lock(engine);
-    engine->led = false;
+    else
+        take_orders_locked(engine);
     hand_on_locked(engine);
     lathe_engine_unlock(engine);
 }
@@ -685,7 +695,8 @@ static bool lead(lathe_engine *engine, double until)
 
 lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seconds, bool signals)
 {
-    double until = lathe_clock() + seconds;
+    /* What is beyond a lifetime has no place in a timespec. */
+    double until = seconds < 1e9 ? lathe_clock() + seconds : INFINITY;
     lathe_wait result = LATHE_WAIT_AGAIN;
     lathe_engine_lock(engine);
     for (bool quiet = true;;) {
@@ -702,6 +713,8 @@ lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seco
         else
             quiet = lead(engine, until);
     }
+    if (!engine->led && !engine->waiters)
+        take_orders_locked(engine);
     hand_on_locked(engine);
     lathe_engine_unlock(engine);
     return result;

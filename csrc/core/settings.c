@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -346,7 +347,7 @@ lathe_code lathe_settings_init(lathe_settings *settings, const lathe_client_opti
         find_proxy(settings, options, error) || make_agent(settings, options->host_agent, error))
         return error->code;
     bool tls = settings->https ||
-               (settings->proxy && !strncmp(settings->proxy, "https:", sizeof "https:" - 1));
+               (settings->proxy && !strncasecmp(settings->proxy, "https:", sizeof "https:" - 1));
     return tls || options->ca_file ? find_ca(settings, options, error) : LATHE_OK;
 }
 

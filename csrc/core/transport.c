@@ -117,6 +117,16 @@ static bool is_digits(const lathe_text *text)
     return text->size > 0;
 }
 
+/* Only gzip was asked for, and that once. */
+static void take_encoding(lathe_exchange *exchange, const lathe_text *value)
+{
+    if (!value->size || text_is(value, "identity"))
+        return;
+    bool gzip = text_is(value, "gzip") || text_is(value, "x-gzip");
+    exchange->odd_encoding = exchange->odd_encoding || exchange->gzipped || !gzip;
+    exchange->gzipped = !exchange->odd_encoding;
+}
+
 /* Headers that say how the body is framed must not contradict each other: whoever believes the
  * other one reads the next answer as this one's. */
 static size_t take_framing(lathe_exchange *exchange, const char *line, size_t size)
@@ -130,10 +140,12 @@ static size_t take_framing(lathe_exchange *exchange, const char *line, size_t si
             return stop(exchange, LATHE_STOP_MALFORMED, "its Content-Length is no usable number");
         exchange->sized = true;
     } else if (header_is(line, size, "transfer-encoding", &value)) {
+        /* libcurl knows others, which do not tell where the body ends. */
+        if (!text_is(&value, "chunked"))
+            return stop(exchange, LATHE_STOP_MALFORMED, "its Transfer-Encoding is not chunked");
         exchange->chunked = true;
     } else if (header_is(line, size, "content-encoding", &value)) {
-        exchange->gzipped = text_is(&value, "gzip") || text_is(&value, "x-gzip");
-        exchange->odd_encoding = !exchange->gzipped && !text_is(&value, "identity");
+        take_encoding(exchange, &value);
     }
     if (exchange->sized && exchange->chunked)
         return stop(exchange, LATHE_STOP_MALFORMED,
@@ -145,7 +157,8 @@ static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size
 {
     lathe_buf_clear(&exchange->head);
     exchange->sized = exchange->chunked = exchange->gzipped = exchange->odd_encoding = false;
-    exchange->old_http = size > 5 && line[5] == '1';
+    /* Without TLS there is no HTTP/2, whatever the line says. */
+    exchange->old_http = !exchange->settings->https || (size > 5 && line[5] == '1');
     const char *space = memchr(line, ' ', size);
     size_t at = space ? (size_t)(space - line) + 1 : size;
     exchange->status = 0;
@@ -241,20 +254,31 @@ static int set_socket(void *self, curl_socket_t fd, curlsocktype purpose)
     return CURL_SOCKOPT_OK;
 }
 
+/* Whether a header is among the caller's lines, which win over ours. */
+static bool is_given(const lathe_lines *lines, const char *name)
+{
+    lathe_text value;
+    for (size_t i = 0; i < lines->count; i++)
+        if (header_is(lines->items[i], strlen(lines->items[i]), name, &value))
+            return true;
+    return false;
+}
+
 /* The list's nodes borrow the lines, which libcurl's own functions would copy, key and all. */
 static lathe_code make_slist(lathe_exchange *exchange, const lathe_outgoing *outgoing)
 {
+    static const char attempt[] = "x-promptlathe-attempt";
     static char no_expect[] = "Expect:"; /* else bodies over 1 MiB wait a second */
-    size_t count = outgoing->lines->count + 2;
+    const lathe_lines *lines = outgoing->lines;
+    char *const ours[] = {no_expect, exchange->attempt_line};
+    size_t count = lines->count + (is_given(lines, attempt) ? 1 : 2);
     struct curl_slist *nodes = lathe_calloc(count, sizeof *nodes);
     if (!nodes)
         return LATHE_MEMORY;
-    snprintf(exchange->attempt_line, sizeof exchange->attempt_line, "x-promptlathe-attempt: %d",
+    snprintf(exchange->attempt_line, sizeof exchange->attempt_line, "%s: %d", attempt,
              outgoing->attempt);
     for (size_t i = 0; i < count; i++) {
-        nodes[i].data = i < outgoing->lines->count ? outgoing->lines->items[i]
-                        : i == count - 2           ? exchange->attempt_line
-                                                   : no_expect;
+        nodes[i].data = i < lines->count ? lines->items[i] : ours[i - lines->count];
         nodes[i].next = i + 1 < count ? &nodes[i + 1] : NULL;
     }
     exchange->slist = nodes;

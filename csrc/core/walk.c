@@ -62,8 +62,10 @@ lathe_code lathe_path_fault(const lathe_path *path, lathe_faults *faults, const 
 static const char *kind_words(lathe_kind kind)
 {
     static const char *const words[] = {
-        "null",     "a boolean", "a number",  "a number",
-        "a string", "a list",    "an object", "something that has no JSON form",
+        "null",      "a boolean",
+        "a number",  "a number",
+        "a string",  "a list",
+        "an object", "a value of no JSON type (bytes, an object of another class)",
     };
     return words[kind];
 }

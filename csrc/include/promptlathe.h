@@ -423,8 +423,9 @@ typedef enum lathe_wait {
     LATHE_WAIT_AGAIN, /* the time given is over, or a signal arrived: wait again or cancel */
 } lathe_wait;
 
-/* Waits for the call's end and drives the engine meanwhile, for all who wait. By one thread at a
- * time, at most `seconds` (INFINITY: until done). With `signals` it also returns at EINTR. */
+/* After lathe_call_start: waits for the call's end and drives the engine meanwhile, for all who
+ * wait. By one thread at a time, at most `seconds` (INFINITY: until done). With `signals` it also
+ * returns at EINTR. */
 lathe_wait lathe_call_wait(lathe_call *call, double seconds, bool signals);
 
 /* What happened to a call so far, for logs. */
@@ -450,8 +451,8 @@ void lathe_call_redact(const lathe_call *call, char *data, size_t size);
 /* "https://host/v1/experimental/generate_prompt"; valid as long as the call. */
 const char *lathe_call_url(const lathe_call *call);
 
-/* Ends the call, unless it has ended already: the result is LATHE_CANCELLED. Never waits for
- * another thread's network work. */
+/* Ends the call, unless it has not been started or has ended: the result is LATHE_CANCELLED. Never
+ * waits for another thread's network work. */
 void lathe_call_cancel(lathe_call *call);
 
 /* After LATHE_WAIT_DONE, once: the response, or why there is none. */

@@ -8,6 +8,7 @@
 
 static atomic_size_t blocks, countdown;
 static atomic_bool failed, go_on;
+static void (*_Atomic on_free)(void);
 
 /* Whether this allocation is to fail. */
 static bool fails(void)
@@ -38,6 +39,9 @@ static void *count_realloc(void *block, size_t size)
 
 static void count_free(void *block)
 {
+    void (*hook)(void) = on_free;
+    if (hook)
+        hook();
     blocks -= block != NULL;
     free(block);
 }
@@ -64,6 +68,11 @@ void alloc_fail_at(size_t nth, bool on)
 bool alloc_failed(void)
 {
     return failed;
+}
+
+void alloc_on_free(void (*hook)(void))
+{
+    on_free = hook;
 }
 
 static void try_each(lathe_code (*attempt)(void *self), void *self, lathe_code expected, bool on)

@@ -20,6 +20,10 @@ void alloc_fail_at(size_t nth, bool on);
 /* Whether it did fail. */
 bool alloc_failed(void);
 
+/* `hook` is called before each block that is freed; NULL: nothing. It holds no lock of the library.
+ */
+void alloc_on_free(void (*hook)(void));
+
 /* Calls `attempt` with the first allocation failing, then the second, ... until one call needs no
  * more than succeed, once with that one failing alone and once with all after it. Each call that
  * saw a failure must return LATHE_MEMORY and leave no block behind, the last must return

@@ -144,22 +144,41 @@ TEST(deadline_in_each_state)
     server_free(s);
 }
 
-TEST(connect_timeout_names_the_phase)
+/* A listener whose queue is full answers no SYN. */
+typedef struct full_listener {
+    int listener, fillers[8];
+    char url[64];
+} full_listener;
+
+static bool full_listener_init(full_listener *full)
 {
-    /* A listener whose queue is full answers no SYN. */
-    int listener = socket(AF_INET, SOCK_STREAM, 0), fillers[8];
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
-    REQUIRE(!bind(listener, (struct sockaddr *)&address, size) && !listen(listener, 0) &&
-            !getsockname(listener, (struct sockaddr *)&address, &size));
+    full->listener = socket(AF_INET, SOCK_STREAM, 0);
+    bool listens = !bind(full->listener, (struct sockaddr *)&address, size) &&
+                   !listen(full->listener, 0) &&
+                   !getsockname(full->listener, (struct sockaddr *)&address, &size);
     for (int i = 0; i < 8; i++) {
-        fillers[i] = socket(AF_INET, SOCK_STREAM, 0);
-        fcntl(fillers[i], F_SETFL, O_NONBLOCK);
-        (void)!connect(fillers[i], (struct sockaddr *)&address, size);
+        full->fillers[i] = socket(AF_INET, SOCK_STREAM, 0);
+        fcntl(full->fillers[i], F_SETFL, O_NONBLOCK);
+        (void)!connect(full->fillers[i], (struct sockaddr *)&address, size);
     }
-    char url[64];
-    snprintf(url, sizeof url, "http://127.0.0.1:%d", ntohs(address.sin_port));
-    lathe_client *client = client_for(url);
+    snprintf(full->url, sizeof full->url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    return listens;
+}
+
+static void full_listener_clear(const full_listener *full)
+{
+    for (int i = 0; i < 8; i++)
+        close(full->fillers[i]);
+    close(full->listener);
+}
+
+TEST(connect_timeout_names_the_phase)
+{
+    full_listener full;
+    REQUIRE(full_listener_init(&full));
+    lathe_client *client = client_for(full.url);
     lathe_options options = timeout_of(30, 1);
     options.connect_timeout = 0.1;
     int attempts;
@@ -169,9 +188,29 @@ TEST(connect_timeout_names_the_phase)
     CHECK_INT(attempts, 2);
     lathe_error_clear(&error);
     lathe_client_free(client);
-    for (int i = 0; i < 8; i++)
-        close(fillers[i]);
-    close(listener);
+    full_listener_clear(&full);
+}
+
+/* An engine that nobody drove for a while, and then a canceller who takes all orders there are. */
+TEST(connect_timeout_is_not_made_longer_by_an_idle_engine)
+{
+    full_listener full;
+    REQUIRE(full_listener_init(&full));
+    lathe_client *client = client_for(full.url);
+    lathe_options options = timeout_of(30, 0);
+    options.connect_timeout = 0.1;
+    lathe_error_init(&error);
+    lathe_call *cancelled = call_started(client, &options);
+    nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+    lathe_call *call = call_started(client, &options);
+    REQUIRE(cancelled && call);
+    lathe_call_free(cancelled);
+    double start = lathe_clock();
+    CHECK_CODE(call_finish(call, &error), LATHE_TIMEOUT);
+    CHECK(lathe_clock() - start < 0.9);
+    lathe_error_clear(&error);
+    lathe_client_free(client);
+    full_listener_clear(&full);
 }
 
 TEST(dead_reused_connection_is_counted)
@@ -209,6 +248,38 @@ TEST(cancel)
     call = call_started(client, NULL); /* freed before it was ever driven */
     lathe_call_free(call);
     CHECK_CODE(call_whole(client, NULL, &error, &attempts), LATHE_OK);
+    lathe_error_clear(&error);
+    lathe_client_free(client);
+    server_free(s);
+}
+
+static lathe_call *victim;
+
+static void cancel_victim(void)
+{
+    alloc_on_free(NULL);
+    lathe_call_cancel(victim);
+}
+
+/* Cancelled while somebody leads, who has then no reason to take another step: the leader's own
+ * answer is what it frees memory for. */
+TEST(cancel_while_the_leader_is_about_to_go)
+{
+    const server_step steps[] = {
+        {"HTTP/1.1 529 Busy\r\nretry-after: 100\r\nContent-Length: 0\r\n\r\n", 0, SERVER_KEEP},
+        {server_good(), 0, SERVER_KEEP}};
+    server *s = server_new(steps, 2);
+    lathe_client *client = client_for(server_url(s));
+    victim = call_started(client, NULL);
+    lathe_error_init(&error);
+    REQUIRE(victim != NULL);
+    CHECK_INT(lathe_call_wait(victim, 10, false), LATHE_WAIT_EVENT);
+    lathe_call *call = call_started(client, NULL);
+    REQUIRE(call != NULL);
+    alloc_on_free(cancel_victim);
+    CHECK_CODE(call_finish(call, &error), LATHE_OK);
+    CHECK(victim->cancelled && victim->ended);
+    CHECK_CODE(call_finish(victim, &error), LATHE_CANCELLED);
     lathe_error_clear(&error);
     lathe_client_free(client);
     server_free(s);
@@ -551,9 +622,11 @@ TEST(memory_of_gzip)
 
 TESTS(ENTRY(one_call), ENTRY(retries_until_it_works), ENTRY(gives_up_with_the_last_error),
       ENTRY(long_hint_is_not_slept), ENTRY(deadline_in_each_state),
-      ENTRY(connect_timeout_names_the_phase), ENTRY(dead_reused_connection_is_counted),
-      ENTRY(cancel), ENTRY(cancel_after_the_end_changes_nothing), ENTRY(threads_share_a_client),
-      ENTRY(close_ends_those_who_wait), ENTRY(close_with_nobody_waiting), ENTRY(copies),
-      ENTRY(loop_steps_and_reaps), ENTRY(signal_ends_a_wait_that_asks_for_it),
-      ENTRY(fork_in_flight), ENTRY(memory_of_a_success), ENTRY(memory_of_a_refusal),
-      ENTRY(memory_of_gzip))
+      ENTRY(connect_timeout_names_the_phase),
+      ENTRY(connect_timeout_is_not_made_longer_by_an_idle_engine),
+      ENTRY(dead_reused_connection_is_counted), ENTRY(cancel),
+      ENTRY(cancel_while_the_leader_is_about_to_go), ENTRY(cancel_after_the_end_changes_nothing),
+      ENTRY(threads_share_a_client), ENTRY(close_ends_those_who_wait),
+      ENTRY(close_with_nobody_waiting), ENTRY(copies), ENTRY(loop_steps_and_reaps),
+      ENTRY(signal_ends_a_wait_that_asks_for_it), ENTRY(fork_in_flight), ENTRY(memory_of_a_success),
+      ENTRY(memory_of_a_refusal), ENTRY(memory_of_gzip))

@@ -223,6 +223,19 @@ TEST(proxies)
     done();
 }
 
+TEST(a_proxy_over_tls_needs_certificates)
+{
+    fresh();
+    options.base_url = "http://gateway.example";
+    options.allow_http = true;
+    setenv("SSL_CERT_FILE", "/nowhere.pem", 1);
+    options.proxy = "http://proxy.example:1";
+    CHECK_CODE(make(), LATHE_OK);
+    options.proxy = "HTTPS://proxy.example:1";
+    check_refused("SSL_CERT_FILE");
+    done();
+}
+
 TEST(redaction)
 {
     char body[] = "key sk-test-key and sk-test-keysk-test-key sk-test-ke";
@@ -267,5 +280,6 @@ TEST(memory)
     done();
 }
 
-TESTS(ENTRY(keys), ENTRY(urls), ENTRY(certificates), ENTRY(proxies), ENTRY(redaction),
-      ENTRY(other_options), ENTRY(memory))
+TESTS(ENTRY(keys), ENTRY(urls), ENTRY(certificates), ENTRY(proxies),
+      ENTRY(a_proxy_over_tls_needs_certificates), ENTRY(redaction), ENTRY(other_options),
+      ENTRY(memory))
