@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the plugin under test also where the package is found by PYTHONPATH alone."""
+    # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not config.pluginmanager.hasplugin("promptlathe"):
         from promptlathe import pytest_plugin
 
@@ -50,6 +54,7 @@ def core_build() -> Path:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hide the user's own key, URL and proxies, so that a test sees only what it sets itself."""
     names = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"]
+    names += ["SSL_CERT_FILE", "SSL_CERT_DIR"]
     for proxy in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
         names += [proxy, proxy.lower()]
     for name in names:

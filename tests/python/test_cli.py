@@ -664,6 +664,28 @@ def test_render_keeps_the_shape() -> None:
     assert json.loads(run(*args, '"Hi {{X}}"').stdout) == "Hi you"
 
 
+def test_a_rendered_answer_is_shown_without_its_former_values() -> None:
+    answer = {
+        "messages": [{"role": "user", "content": "Translate {{WORD}}"}],
+        "system": "Be {{HOW}}",
+        "variable_values": {"WORD": "hello", "HOW": "brief"},
+        "usage": {"input_tokens": 7},
+    }
+    args = ("--format", "json", "--values", "WORD=water", "--values", "HOW=kind")
+    shown = run("render", *args, stdin=json.dumps(answer).encode()).stdout.decode()
+    assert "Translate water" in shown and "Be kind" in shown
+    assert "hello" not in shown and "input_tokens" not in shown
+    whole = json.loads(run("render", *args, "--json", stdin=json.dumps(answer).encode()).stdout)
+    assert whole["variable_values"] == answer["variable_values"]
+
+
+@pytest.mark.parametrize("document", ["null", "5", "true"])
+def test_what_cannot_be_rendered_is_bad_input(document: str) -> None:
+    done = run("render", "--format", "json", document)
+    assert done.returncode == 3
+    assert errors(done).startswith("promptlathe: prompt: wrong_type: ")
+
+
 def test_a_lone_surrogate_is_refused_with_its_place() -> None:
     document = r'{"messages": [], "system": "", "usage": "\ud800"}'
     done = run("render", "--format", "json", "--json", document)
@@ -703,6 +725,16 @@ def test_demo_needs_no_key_and_no_network() -> None:
     ):
         assert words in shown
     assert "\x1b" not in shown
+
+
+def test_demo_ends_with_a_command_that_can_be_copied(tmp_path: Path) -> None:
+    env = environment(PATH=str(tmp_path))
+    last = run("demo", env=env).stdout.decode().splitlines()[-2:]
+    assert last[0].startswith(f"{sys.executable} -m promptlathe mock ")
+    program = tmp_path / "promptlathe"
+    program.symlink_to("/bin/true")
+    last = run("demo", env=env).stdout.decode().splitlines()[-2:]
+    assert last[0].startswith("promptlathe mock ") and last[1].startswith("promptlathe --help ")
 
 
 @pytest.mark.parametrize("more", [(), ("--quiet",)])

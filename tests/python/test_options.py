@@ -382,6 +382,14 @@ def test_extra_headers_win_over_default_ones_and_both_over_ours(
     assert second.headers["anthropic-version"] == "2023-06-01"
 
 
+def test_an_attempt_header_of_the_caller_s_is_sent_instead_of_ours(
+    promptlathe_server: Server,
+) -> None:
+    request = sent(promptlathe_server, generate(extra_headers={"X-Promptlathe-Attempt": "mine"}))
+    sent_values = [v for name, v in request.raw_headers if name.lower() == "x-promptlathe-attempt"]
+    assert sent_values == ["mine"]
+
+
 def test_headers_in_two_cases_of_one_dict(promptlathe_server: Server) -> None:
     request = sent(promptlathe_server, generate(extra_headers={"x-a": "1", "X-A": "2"}))
     assert [value for name, value in request.raw_headers if name.lower() == "x-a"] == ["2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -179,7 +180,7 @@ def test_import_needs_nothing_but_the_standard_library() -> None:
         check=True,
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": str(Path(promptlathe.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": str(Path(promptlathe.__file__).parents[1])},
     ).stdout
     assert printed.strip() == "[]"
 

@@ -49,6 +49,48 @@ def test_unmodified_code_reaches_the_service(run: pytest.Pytester) -> None:
     run.runpytest_subprocess("-W", "error").assert_outcomes(passed=2)
 
 
+def test_the_default_client_reaches_the_service_of_each_test(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import promptlathe
+        import pytest
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_it(promptlathe_server, number):
+            promptlathe.generate(f"task {number}")
+            (request,) = promptlathe_server.requests
+            assert request.json == {"task": f"task {number}"}
+            assert request.headers["x-promptlathe-attempt"] == "1"
+        """
+    )
+    run.runpytest_subprocess("-W", "error").assert_outcomes(passed=3)
+
+
+def test_a_port_that_is_taken_meanwhile_is_left_to_its_owner(run: pytest.Pytester) -> None:
+    run.makepyfile(
+        """
+        import promptlathe
+        from promptlathe.mock import Server
+
+        ports = []
+
+        def test_one(promptlathe_server):
+            ports.append(int(promptlathe_server.url.rpartition(":")[2]))
+
+        def test_between():
+            ports.append(Server(port=ports[0]).start())
+
+        def test_two(promptlathe_server):
+            with promptlathe.Client() as client:
+                client.generate("a chef")
+            assert len(promptlathe_server.requests) == 1
+            assert ports[1].requests == []
+            ports[1].close()
+        """
+    )
+    run.runpytest_subprocess("-W", "error").assert_outcomes(passed=3)
+
+
 def test_environment_comes_back(run: pytest.Pytester) -> None:
     run.makepyfile(
         """

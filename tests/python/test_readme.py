@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIMIT = 60  # seconds that no block comes near
 # Lines that are not run: they build, install or serve without end. Other tests see to them.
-NOT_RUN = ("./dev ", "pip install", "apt-get ", "promptlathe mock")
+NOT_RUN = ("./dev ", "python3 -m venv", "pip install", "apt-get ", "promptlathe mock", "cc ")
 REFUSES = "promptlathe check $'"
 
 
@@ -105,6 +105,20 @@ def test_commands(tmp_path: Path) -> None:
         for line in lines:
             done = run(server, "bash", "-o", "pipefail", "-c", line, cwd=tmp_path)
             assert done.returncode == (3 if line.startswith(REFUSES) else 0), (line, done.stderr)
+
+
+def test_a_c_program_is_linked_as_told(core_build: Path, tmp_path: Path) -> None:
+    (line,) = (line for line in commands() if line.startswith("cc "))
+    library = tmp_path / "build/plain/libpromptlathe.a"
+    library.parent.mkdir(parents=True)
+    library.symlink_to(core_build / library.name)
+    (tmp_path / "csrc").symlink_to(ROOT / "csrc")
+    (tmp_path / "program.c").symlink_to(ROOT / "examples/three_calls.c")
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True)
+    with Server() as server:
+        done = run(server, str(tmp_path / "program"), cwd=tmp_path)
+        assert len(server.requests) == 3
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_dev_knows_its_commands() -> None:

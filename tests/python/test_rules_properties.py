@@ -265,6 +265,25 @@ def test_a_message_given_twice_by_hidden_keys_crashes_nothing(prompt: Any) -> No
                 assert error.total >= 1
 
 
+class HostileInt(int):
+    def __index__(self) -> int:
+        raise AssertionError("a method of the number ran")
+
+    __int__ = __trunc__ = __index__
+
+
+class HostileFloat(float):
+    def __float__(self) -> float:
+        raise AssertionError("a method of the number ran")
+
+
+def test_numbers_of_subclasses_are_rendered_as_exact_ones() -> None:
+    usage = {"tokens": HostileInt(10**30), "rate": HostileFloat(0.5), "whole": 7, "cached": True}
+    rendered = promptlathe.render({"messages": [], "system": "", "usage": usage}, {})
+    exact = {"tokens": 10**30, "rate": 0.5, "whole": 7, "cached": True}
+    assert same(rendered, {"messages": [], "system": "", "usage": exact})
+
+
 # ---- Legacy prompts ------------------------------------------------------------------------------
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 from . import outputs
@@ -53,8 +57,9 @@ class _Demo:
     def introduce(self) -> None:
         self._say(
             self._style.paint("1", "promptlathe demo"),
-            f"The service at {self._server.url} is simulated: it runs in this process, follows the",
-            "documented rules, and asks no model. The client, the C core and the HTTP are real.",
+            f"The service at {self._server.url} is simulated: it runs in this process,",
+            "follows the documented rules, and asks no model. The client, the C core and the",
+            "HTTP are real.",
         )
 
     def generate(self) -> None:
@@ -113,9 +118,10 @@ class _Demo:
 
     def conclude(self) -> None:
         self._step("what next")
+        command = _command()
         self._say(
-            "promptlathe mock      keeps the simulated service running for programs of your own",
-            "promptlathe --help    the other commands; README.md has a first script",
+            f"{command} mock      keeps the simulated service running for your programs",
+            f"{command} --help    the other commands; README.md has a first script",
         )
 
     # ---- what the steps are made of ----
@@ -144,3 +150,12 @@ class _Demo:
 
     def _say(self, *lines: str) -> None:
         outputs.emit("\n".join(lines) + "\n", None)
+
+
+def _command() -> str:
+    """Return what starts this command here: its name if the PATH has it, else its place."""
+    if shutil.which("promptlathe"):
+        return "promptlathe"
+    if os.path.basename(sys.argv[0]) == "promptlathe":
+        return shlex.quote(sys.argv[0])
+    return f"{shlex.quote(sys.executable)} -m promptlathe"

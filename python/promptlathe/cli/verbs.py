@@ -135,7 +135,15 @@ def render(args: Namespace) -> None:
 
     outputs.require_writable(args.output)
     values = inputs.read_values(args.values, args.values_file)
-    _show(promptlathe.render(_document(args), values, partial=args.partial), args)
+    prompt = _document(args)
+    if not isinstance(prompt, (str, list, dict)):
+        wanted = "a string, a list of messages or an answer"
+        raise CommandError(BAD_INPUT, f"prompt: wrong_type: must be {wanted}")
+    result = promptlathe.render(prompt, values, partial=args.partial)
+    if isinstance(result, dict) and not args.json:
+        # Beside the prompt that was made, what the answer tells of the former values misleads.
+        result = {name: result[name] for name in ("system", "messages") if name in result}
+    _show(result, args)
 
 
 def mock(args: Namespace) -> None:

@@ -194,7 +194,7 @@ class Server:
     def script(self, script: Iterable[Any]) -> None:
         """Set what the next requests get, one step for each, in the order of `requests`.
 
-        It replaces what is left of an earlier steps. After its end the normal answers follow.
+        It replaces what is left of an earlier script. After its end the normal answers follow.
 
         Parameters
         ----------
@@ -235,7 +235,7 @@ class Server:
             self._steps = checked
 
     def reset(self) -> None:
-        """Forget the requests, the errors and what is left of the steps."""
+        """Forget the requests, the errors and what is left of the script."""
         with self._changed:
             self._requests, self._steps, self._errors = [], [], []
 

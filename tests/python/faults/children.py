@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from promptlathe import APIError, APITimeoutError, Client, Timeout
+from promptlathe import APIConnectionError, APIError, APITimeoutError, Client, Timeout
 
 from faults.outcome import KEY, TASK
 
@@ -89,6 +89,15 @@ def interrupt_in_resolve(port: str) -> None:
         except KeyboardInterrupt:
             say("KeyboardInterrupt", f"{time.monotonic() - sent:.3f}")
         say(text_of(client.generate(TASK)))
+
+
+def one_call(url: str, ca_file: str) -> None:
+    """A call and its outcome, in whatever environment the test has set."""
+    with Client(KEY, base_url=url, ca_file=ca_file, timeout=5, max_retries=0) as client:
+        try:
+            say(text_of(client.generate(TASK)))
+        except APIConnectionError as error:
+            say(error.phase, error)
 
 
 def peak() -> int:

@@ -80,7 +80,8 @@ def child(lookup_library: Path, tmp_path: Path) -> Child:
 
     def run(name: str, *args: object, hangs: int = 0) -> subprocess.CompletedProcess[str]:
         for fifo in ("began", "go"):
-            os.mkfifo(tmp_path / fifo)
+            if not (tmp_path / fifo).exists():
+                os.mkfifo(tmp_path / fifo)
         preload = [os.environ.get("LD_PRELOAD", ""), str(lookup_library)]
         path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
         environment = {

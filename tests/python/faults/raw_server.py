@@ -197,12 +197,6 @@ class RawServer:
             came = self._lock.wait_for(lambda: len(self.requests) >= count, PATIENCE)
         assert came, f"{len(self.requests)} of {count} requests came"
 
-    def wait_for_connections(self, count: int) -> None:
-        """Until so many connections were accepted."""
-        with self._lock:
-            came = self._lock.wait_for(lambda: len(self.connections) >= count, PATIENCE)
-        assert came, f"{len(self.connections)} of {count} connections came"
-
     @property
     def attempts(self) -> list[int]:
         """What the requests said about their own number."""

@@ -289,13 +289,19 @@ def test_as_the_leader() -> None:
 
 def test_while_only_other_threads_call() -> None:
     """The main thread alone is interrupted; it makes no call."""
-    go = threading.Event()
+    go, waiting = threading.Event(), threading.Event()
+
+    def ready() -> None:
+        server.wait_for_requests(2)
+        assert waiting.wait(PATIENCE)  # an earlier signal would come before the block has begun
+
     with (
         RawServer(answered_later(go), answered_later(go), serve) as server,
         client_for(server.url, timeout=30) as client,
     ):
         others = [Caller(client), Caller(client)]
-        with interrupted(lambda: server.wait_for_requests(2)):
+        with interrupted(ready):
+            waiting.set()
             threading.Event().wait(PATIENCE)
         assert all(other.thread.is_alive() for other in others)
         go.set()

@@ -17,6 +17,7 @@ from promptlathe import (
     Timeout,
 )
 
+from faults.conftest import Child
 from faults.outcome import TASK, client_for, failure
 from faults.raw_server import (
     ANSWER,
@@ -25,6 +26,7 @@ from faults.raw_server import (
     RawServer,
     answer,
     close_unanswered,
+    each,
     last,
     serve,
     silent,
@@ -166,6 +168,67 @@ def test_nothing_in_the_environment_turns_verification_off(
         assert server.requests == []
 
 
+LOOSE_OPENSSL = """\
+openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = loose
+[loose]
+MinProtocol = TLSv1
+VerifyMode = None
+CipherString = ALL:@SECLEVEL=0
+"""
+
+
+@pytest.fixture
+def loose_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a user that allow what they can, for libraries and tools that read them."""
+    (tmp_path / "openssl.cnf").write_text(LOOSE_OPENSSL)
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login alice password wonderland\n")
+    (tmp_path / ".curlrc").write_text("insecure\nuser = alice:wonderland\n")
+    monkeypatch.setenv("OPENSSL_CONF", str(tmp_path / "openssl.cnf"))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    for name in ("HOME", "CURL_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+
+
+@pytest.mark.usefixtures("loose_home")
+def test_no_file_of_the_user_turns_verification_off_or_adds_credentials(
+    authority: Authority, stranger: Authority, child: Child
+) -> None:
+    for context in (stranger.issue("127.0.0.1"), tls_1_1(authority)):
+        with RawServer(over_tls(context)) as server:
+            ended = child("one_call", https(server), authority.file)
+            assert ended.stdout.startswith("tls "), ended
+            assert server.requests == []
+    with RawServer(over_tls(authority.issue("127.0.0.1"))) as server:
+        assert child("one_call", https(server), authority.file).stdout == "fine\n"
+        assert "authorization" not in server.requests[0].headers
+
+
+def test_what_an_answer_wants_remembered_is_not(authority: Authority) -> None:
+    """No cookies, no HSTS, no alternative service."""
+    elsewhere = 'h2="127.0.0.1:9", http/1.1="127.0.0.1:9"'
+    wishes = ["set-cookie: a=b; path=/", "strict-transport-security: max-age=9999",
+              f"alt-svc: {elsewhere}; ma=9999"]  # fmt: skip
+    handler = over_tls(authority.issue("127.0.0.1"), each(answer(headers=wishes)))
+    with RawServer(handler) as server, trusting(authority, https(server)) as client:
+        for _ in range(2):
+            assert client.with_raw_response.generate(TASK).attempts == 1
+        assert ["cookie" in request.headers for request in server.requests] == [False, False]
+
+
+def test_keys_are_logged_where_the_environment_says(
+    authority: Authority, child: Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As curl does, and as README says."""
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    with RawServer(over_tls(authority.issue("127.0.0.1"))) as server:
+        assert child("one_call", https(server), authority.file).stdout == "fine\n"
+    assert "TRAFFIC_SECRET" in (tmp_path / "keys").read_text()
+
+
 # ---- Authorities that cannot be read ------------------------------------------------------------
 
 
@@ -286,15 +349,19 @@ def test_stalled_handshake_is_ended_by_the_deadline(authority: Authority) -> Non
         assert (error.phase, error.attempts) == ("tls", 1)
 
 
-def test_tls_before_1_2_is_refused(authority: Authority) -> None:
+def tls_1_1(authority: Authority) -> ssl.SSLContext:
     old = authority.issue("127.0.0.1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         old.minimum_version = ssl.TLSVersion.TLSv1_1
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
+    return old
+
+
+def test_tls_before_1_2_is_refused(authority: Authority) -> None:
     with (
-        RawServer(over_tls(old)) as server,
+        RawServer(over_tls(tls_1_1(authority))) as server,
         trusting(authority, https(server), max_retries=0) as client,
     ):
         error = failure(client, APIConnectionError, within=2)

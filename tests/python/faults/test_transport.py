@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
 import socket
+import stat
 import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from promptlathe import (
@@ -174,6 +178,15 @@ ROWS = {
     "an unknown transfer-encoding": Row.broken(
         hold(OK_HEAD + b"transfer-encoding: secret\r\n\r\n{}"), "read"
     ),
+    "a transfer-encoding that tells no end": Row.broken(
+        last(OK_HEAD + b"transfer-encoding: identity\r\n\r\n" + BODY), "read", "chunked"
+    ),
+    "a transfer-encoding of gzip alone": Row.broken(
+        last(OK_HEAD + b"transfer-encoding: gzip\r\n\r\n" + GZIPPED[:40]), "read", "chunked"
+    ),
+    "body ended by close, said to be HTTP/2": Row.broken(
+        last(b"HTTP/2 200 OK\r\n\r\n" + BODY), "read", "close"
+    ),
     "HTTP/0.9": Row.broken(last(BODY), "read"),
     "garbage": Row.broken(last(bytes(range(256)) * 20), "read"),
     "an HTTP of the future": Row.broken(
@@ -187,6 +200,9 @@ ROWS = {
     ),
     "an encoding that was not asked for": Row.capped(
         each(answer(headers=["content-encoding: br"])), "content-encoding"
+    ),
+    "gzip twice": Row.capped(
+        each(answer(body=GZIPPED, headers=["content-encoding: gzip"] * 2)), "content-encoding"
     ),
     "endless chunked body": Row.capped(endless_chunks, "larger than 1048576 bytes"),
     "body over the cap by one byte": Row.capped(
@@ -429,6 +445,33 @@ def test_connection_closed_while_idle_costs_no_attempt() -> None:
         assert closed.wait(5)
         assert client.with_raw_response.generate(TASK).attempts == 1
         assert server.attempts == [1, 1]
+
+
+def connections_to(port: int) -> list[socket.socket]:
+    """Copies of this process's connections to a port; the caller closes them."""
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):  # the directory's own descriptor; what is not connected
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                continue
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                if sock.family == socket.AF_INET and sock.getpeername()[1] == port:
+                    found.append(sock.dup())
+    return found
+
+
+KEPT_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 60, "TCP_KEEPCNT": 5}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors cannot be listed")
+def test_idle_connections_are_kept_alive() -> None:
+    with RawServer(serve) as server, client_for(server.url) as client:
+        client.generate(TASK)
+        (sock,) = connections_to(server.port)
+        with sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            for name, value in KEPT_ALIVE.items():
+                assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value, name
 
 
 def test_connections_are_used_again() -> None:
