@@ -1,11 +1,14 @@
 #!/bin/sh
 # The two commands and "pip install ." on bare Debian trees, where nothing is installed beforehand.
 # Run it as root by ./dev full. Arguments: the releases, bookworm and trixie when there are none.
-# MIRROR and, for a second run, CACHE (a directory for downloaded packages) may be set.
+# MIRROR (else the host's own) and, for a second run, CACHE (a directory for downloaded packages) may
+# be set.
 set -eu
 cd "$(dirname "$0")/../.."
 
-MIRROR=${MIRROR:-http://deb.debian.org/debian}
+# shellcheck disable=SC2016 # expanded by apt-get
+MIRROR=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Origin: Debian' |
+    sed -n 's/ [a-z]*$//p' | sort -u | head -n 1)}
 PROJECT=/srv/promptlathe # in the chroot
 
 say() {

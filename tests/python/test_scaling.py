@@ -50,7 +50,7 @@ def test_a_quadratic_cost_would_be_seen() -> None:
         return lambda: [sum(range(size)) for _ in range(size)]
 
     with pytest.raises(AssertionError, match="for 8 times"):
-        assert_linear(make, 1500)
+        assert_linear(make, 1200)
 
 
 def quietly(question: Callable[..., Any], *args: Any, **named: Any) -> Work:
