@@ -54,8 +54,7 @@ static void refuse(lathe_call *call, const lathe_answer *answer, lathe_verdict *
                    lathe_outcome *outcome)
 {
     lathe_error *error = &verdict->error;
-    lathe_refusal refusal = {.vendor_host = lathe_client_settings(call->client)->vendor,
-                             .sent = {call->body.data, call->body.size}};
+    lathe_refusal refusal = {.vendor_host = lathe_client_settings(call->client)->vendor};
     outcome->status = answer->status;
     if (answer->status < 300) {
         outcome->final = true;
@@ -99,8 +98,6 @@ static void decide(const lathe_call *call, lathe_verdict *verdict, const lathe_o
     verdict->delay = decision.delay;
     verdict->error.attempts = call->attempts;
     verdict->error.retry_after = outcome->hint;
-    if (!decision.retry && call->attempts > 1)
-        lathe_error_append(&verdict->error, " (after %d attempts)", call->attempts);
 }
 
 void lathe_attempt_judge(lathe_call *call, CURLcode result, lathe_verdict *verdict)

@@ -6,6 +6,7 @@
 #include "client.h"
 #include "error.h"
 #include "request.h"
+#include "response.h"
 
 static const char required_beta[] = "prompt-tools-2025-04-02";
 
@@ -212,10 +213,22 @@ void lathe_call_cancel(lathe_call *call)
         lathe_engine_cancel(call->engine, call);
 }
 
+/* Completes the message of an error: here, not by the leader, whom others wait for. */
+static void put_in_words(lathe_call *call)
+{
+    lathe_error *error = &call->error;
+    const lathe_text sent = {call->body.data, call->body.size};
+    if (!error->message[0])
+        lathe_response_describe(error, &sent);
+    if (error->code >= LATHE_CONNECTION && error->attempts > 1)
+        lathe_error_append(error, " (after %d attempts)", error->attempts);
+}
+
 lathe_code lathe_call_result(lathe_call *call, lathe_response **response, lathe_error *error)
 {
     *response = NULL;
     if (call->error.code) {
+        put_in_words(call);
         lathe_error_clear(error);
         *error = call->error;
         lathe_error_init(&call->error);

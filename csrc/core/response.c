@@ -116,28 +116,28 @@ static bool is_type_name(const char *type)
 }
 
 /* The message for people: what the class means, then the service's own words. */
-static void describe(lathe_error *error, lathe_code code, const char *type, const char *message,
-                     const lathe_text *sent)
+void lathe_response_describe(lathe_error *error, const lathe_text *sent)
 {
     char what[200];
-    bool named = is_type_name(type);
-    snprintf(what, sizeof what, "%s (status %d%s%.60s)", lathe_code_text(code), error->status,
-             named ? ", " : "", named ? type : "");
-    if (code == LATHE_ENDPOINT_RETIRED)
-        lathe_fail(error, code,
-                   "the vendor retired its prompt tools endpoints on 2026-08-17 (status %d): set "
-                   "base_url to a service that still serves them",
-                   error->status);
+    const char *said = error->said;
+    bool named = is_type_name(error->type);
+    snprintf(what, sizeof what, "%s (status %d%s%.60s)", lathe_code_text(error->code),
+             error->status, named ? ", " : "", named ? error->type : "");
+    if (error->code == LATHE_ENDPOINT_RETIRED)
+        lathe_error_append(error,
+                           "the vendor retired its prompt tools endpoints on 2026-08-17 (status "
+                           "%d): set base_url to a service that still serves them",
+                           error->status);
     else if (error->location)
-        lathe_fail(error, code, "%s: it redirects to %.200s, and redirects are never followed",
-                   what, error->location);
-    else if (message && lathe_quotes(message, sent))
-        lathe_fail(error, code, "%s: its message quotes the request, see .message", what);
-    else if (message)
-        lathe_fail(error, code, "%s: %.*s", what,
-                   (int)whole_characters(message, strlen(message), LATHE_WORDS_SHOWN), message);
+        lathe_error_append(error, "%s: it redirects to %.200s, and redirects are never followed",
+                           what, error->location);
+    else if (said && lathe_quotes(said, sent))
+        lathe_error_append(error, "%s: its message quotes the request, see .message", what);
+    else if (said)
+        lathe_error_append(error, "%s: %.*s", what,
+                           (int)whole_characters(said, strlen(said), LATHE_WORDS_SHOWN), said);
     else
-        lathe_fail(error, code, "%s", what);
+        lathe_error_append(error, "%s", what);
 }
 
 lathe_code lathe_response_refuse(lathe_error *error, int status, const lathe_headers *headers,
@@ -163,7 +163,7 @@ lathe_code lathe_response_refuse(lathe_error *error, int status, const lathe_hea
     if (kept)
         lathe_fail(error, kept, NULL);
     else
-        describe(error, code, type, message, &refusal->sent);
+        error->code = code;
     json_decref(root);
     return error->code;
 }

@@ -159,10 +159,12 @@ static void refuse(int status, const char *raw, const char *body, const char *se
                    lathe_refusal *refusal)
 {
     lathe_headers headers;
-    *refusal = (lathe_refusal){.vendor_host = vendor, .sent = {sent, strlen(sent)}};
+    const lathe_text body_sent = {sent, strlen(sent)};
+    *refusal = (lathe_refusal){.vendor_host = vendor};
     lathe_error_clear(&error);
     CHECK_CODE(lathe_headers_parse(&headers, raw, strlen(raw)), LATHE_OK);
     lathe_response_refuse(&error, status, &headers, body, strlen(body), refusal);
+    lathe_response_describe(&error, &body_sent);
     lathe_headers_clear(&headers);
 }
 
