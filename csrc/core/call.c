@@ -72,9 +72,19 @@ static void call_free(lathe_call *call)
     lathe_free(call->url);
     lathe_response_free(call->response);
     lathe_error_clear(&call->error);
+    pthread_cond_destroy(&call->told);
     lathe_engine_release(call->engine);
     lathe_client_release(call->client);
     lathe_free(call);
+}
+
+static void init_condition(pthread_cond_t *condition)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
 }
 
 static void set_options(lathe_call *call, const lathe_options *given)
@@ -132,7 +142,8 @@ lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
     lathe_call *made = lathe_calloc(1, sizeof *made);
     if (!made)
         return lathe_fail(error, LATHE_MEMORY, NULL);
-    made->references = 1;
+    atomic_init(&made->references, 1);
+    init_condition(&made->told);
     made->verb = request->verb;
     made->client = lathe_client_retain(client);
     lathe_buf_init(&made->body, SIZE_MAX);
@@ -148,10 +159,7 @@ lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
 
 void lathe_call_release(lathe_call *call)
 {
-    lathe_engine_lock(call->engine);
-    bool last = --call->references == 0;
-    lathe_engine_unlock(call->engine);
-    if (last)
+    if (atomic_fetch_sub(&call->references, 1) == 1)
         call_free(call);
 }
 

@@ -30,9 +30,10 @@ struct lathe_engine {
     /* under the lock */
     int references;
     bool led, sweep;
+    bool asleep; /* the leader waits, or is about to: an order must wake it */
     lathe_call *first_order, *last_order;
     lathe_call *first_ended, *last_ended;
-    lathe_waiter *waiters;
+    lathe_call *waiting; /* those that somebody sleeps for */
     int *sockets;
     size_t socket_count, socket_capacity;
 
@@ -246,22 +247,27 @@ static void give_easy(lathe_engine *engine, CURL *easy)
 
 /* ---- Waiters and the lead -------------------------------------------------------------------- */
 
-static void wake_waiter_locked(lathe_waiter *waiter)
+/* Whoever is told is signalled after the lock is given up, or would only run into it. */
+static bool tell_locked(lathe_call *call)
 {
-    waiter->woken = true;
-    pthread_cond_signal(&waiter->wake);
+    bool tells = call->waiting && !call->woken;
+    call->woken = true;
+    return tells;
 }
 
 /* When nobody leads, exactly one sleeper is told to. */
-static void hand_on_locked(lathe_engine *engine)
+static void unlock_and_hand_on(lathe_engine *engine)
 {
-    if (engine->led)
+    lathe_call *next = engine->led ? NULL : engine->waiting;
+    while (next && !tell_locked(next))
+        next = next->next_waiting;
+    if (next)
+        next->references++;
+    lathe_engine_unlock(engine);
+    if (!next)
         return;
-    for (lathe_waiter *waiter = engine->waiters; waiter; waiter = waiter->next)
-        if (!waiter->woken) {
-            wake_waiter_locked(waiter);
-            return;
-        }
+    pthread_cond_signal(&next->told);
+    lathe_call_release(next);
 }
 
 static void add_order_locked(lathe_engine *engine, lathe_call *call)
@@ -311,8 +317,7 @@ static void end_call(lathe_engine *engine, lathe_call *call)
     engine->progress = true;
     lathe_engine_lock(engine);
     call->ended = true;
-    if (call->waiter)
-        wake_waiter_locked(call->waiter);
+    bool tells = tell_locked(call);
     if (call->reaped && !call->cancelled) {
         call->next_ended = NULL;
         if (engine->last_ended)
@@ -323,6 +328,8 @@ static void end_call(lathe_engine *engine, lathe_call *call)
         call->references++;
     }
     lathe_engine_unlock(engine);
+    if (tells)
+        pthread_cond_signal(&call->told);
     lathe_call_release(call);
 }
 
@@ -382,9 +389,10 @@ static void announce(lathe_engine *engine, lathe_call *call)
     engine->progress = true;
     lathe_engine_lock(engine);
     call->news = true;
-    if (call->waiter)
-        wake_waiter_locked(call->waiter);
+    bool tells = tell_locked(call);
     lathe_engine_unlock(engine);
+    if (tells)
+        pthread_cond_signal(&call->told);
 }
 
 /* After an attempt that did not bring the result: again later, or the end. */
@@ -572,6 +580,30 @@ static void feed_curl(lathe_engine *engine, const lathe_ready *ready)
     curl_multi_socket_action(engine->multi, ready->fd, mask, &running);
 }
 
+/* Waits for descriptors; -1 when a signal came. Not at all when there are orders, which whoever
+ * gave them has then no need to wake anybody for. */
+static int doze(lathe_engine *engine, lathe_ready *ready, double seconds)
+{
+    lathe_engine_lock(engine);
+    bool orders = engine->first_order || engine->sweep;
+    engine->asleep = !orders;
+    lathe_engine_unlock(engine);
+    int milliseconds = orders ? 0 : lathe_milliseconds(seconds);
+    int count = lathe_poller_wait(engine->poller, ready, BATCH, milliseconds);
+    lathe_engine_lock(engine);
+    engine->asleep = false;
+    lathe_engine_unlock(engine);
+    return count;
+}
+
+static void wake_leader_locked(lathe_engine *engine)
+{
+    if (!engine->asleep)
+        return;
+    engine->asleep = false;
+    lathe_poller_wake(engine->poller);
+}
+
 /* By the leader, without the lock. False when a signal ended the wait. */
 static bool drive(lathe_engine *engine, double seconds)
 {
@@ -582,7 +614,7 @@ static bool drive(lathe_engine *engine, double seconds)
     run_curl_timer(engine);
     double wait = next_timer(engine);
     wait = engine->progress ? 0 : wait < seconds ? wait : seconds;
-    int count = lathe_poller_wait(engine->poller, ready, BATCH, lathe_milliseconds(wait));
+    int count = doze(engine, ready, wait);
     engine->stepped = lathe_clock();
     for (int i = 0; i < count; i++)
         feed_curl(engine, &ready[i]);
@@ -611,11 +643,10 @@ static void settle(lathe_engine *engine)
 {
     lathe_engine_lock(engine);
     if (engine->led)
-        lathe_poller_wake(engine->poller);
+        wake_leader_locked(engine);
     else
         take_orders_locked(engine);
-    hand_on_locked(engine);
-    lathe_engine_unlock(engine);
+    unlock_and_hand_on(engine);
 }
 
 /* ---- What everybody may call ----------------------------------------------------------------- */
@@ -628,8 +659,7 @@ void lathe_engine_submit(lathe_engine *engine, lathe_call *call)
     call->submitted = true;
     call->references += 2; /* the engine's and the order's */
     add_order_locked(engine, call);
-    if (engine->led)
-        lathe_poller_wake(engine->poller);
+    wake_leader_locked(engine);
     lathe_engine_unlock(engine);
 }
 
@@ -658,28 +688,25 @@ void lathe_engine_sweep(lathe_engine *engine)
 
 static void follow(lathe_engine *engine, lathe_call *call, double until)
 {
-    lathe_waiter waiter = {.next = engine->waiters};
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&waiter.wake, &attributes);
-    pthread_condattr_destroy(&attributes);
-    if (waiter.next)
-        waiter.next->previous = &waiter;
-    engine->waiters = call->waiter = &waiter;
     const struct timespec limit = lathe_timespec(isinf(until) ? 0 : until);
     int status = 0;
-    while (!waiter.woken && status != ETIMEDOUT)
-        status = isinf(until) ? pthread_cond_wait(&waiter.wake, &engine->lock.mutex)
-                              : pthread_cond_timedwait(&waiter.wake, &engine->lock.mutex, &limit);
-    call->waiter = NULL;
-    if (waiter.previous)
-        waiter.previous->next = waiter.next;
+    call->waiting = true;
+    call->woken = false;
+    call->previous_waiting = NULL;
+    call->next_waiting = engine->waiting;
+    if (engine->waiting)
+        engine->waiting->previous_waiting = call;
+    engine->waiting = call;
+    while (!call->woken && status != ETIMEDOUT)
+        status = isinf(until) ? pthread_cond_wait(&call->told, &engine->lock.mutex)
+                              : pthread_cond_timedwait(&call->told, &engine->lock.mutex, &limit);
+    call->waiting = false;
+    if (call->previous_waiting)
+        call->previous_waiting->next_waiting = call->next_waiting;
     else
-        engine->waiters = waiter.next;
-    if (waiter.next)
-        waiter.next->previous = waiter.previous;
-    pthread_cond_destroy(&waiter.wake);
+        engine->waiting = call->next_waiting;
+    if (call->next_waiting)
+        call->next_waiting->previous_waiting = call->previous_waiting;
 }
 
 /* False when a signal came. */
@@ -713,10 +740,9 @@ lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seco
         else
             quiet = lead(engine, until);
     }
-    if (!engine->led && !engine->waiters)
+    if (!engine->led && !engine->waiting)
         take_orders_locked(engine);
-    hand_on_locked(engine);
-    lathe_engine_unlock(engine);
+    unlock_and_hand_on(engine);
     return result;
 }
 
@@ -725,9 +751,7 @@ bool lathe_engine_step(lathe_engine *engine, double seconds)
     lathe_engine_lock(engine);
     bool mine = !engine->led;
     bool quiet = mine && lead(engine, lathe_clock() + seconds);
-    if (mine)
-        hand_on_locked(engine);
-    lathe_engine_unlock(engine);
+    unlock_and_hand_on(engine);
     return quiet;
 }
 

@@ -9,6 +9,7 @@
 #define LATHE_ENGINE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "buf.h"
 #include "headers.h"
@@ -27,13 +28,6 @@ typedef enum lathe_state {
     LATHE_CALL_ENDED,
 } lathe_state;
 
-/* One sleeping waiter; on its own stack, in the engine's list. */
-typedef struct lathe_waiter {
-    pthread_cond_t wake;
-    bool woken;
-    struct lathe_waiter *next, *previous;
-} lathe_waiter;
-
 struct lathe_call {
     /* fixed before the call is submitted */
     lathe_client *client;
@@ -44,13 +38,15 @@ struct lathe_call {
     lathe_lines lines;
     double timeout, connect_timeout;
     int max_retries;
-    bool reaped; /* ends in the engine's list for lathe_engine_reap, not with a waiter */
+    atomic_int references;
+    pthread_cond_t told; /* on the monotonic clock */
+    bool reaped;         /* ends in the engine's list for lathe_engine_reap, not with a waiter */
 
     /* under the engine's lock */
-    int references;
     bool submitted, ordered, cancelled, ended, news;
     struct lathe_call *next_order, *next_ended;
-    lathe_waiter *waiter;
+    bool waiting, woken; /* somebody sleeps for this call; and has been told to look */
+    struct lathe_call *next_waiting, *previous_waiting;
     lathe_event events[LATHE_EVENTS_KEPT];
     size_t event_first, event_count;
 
