@@ -167,6 +167,7 @@ static bool remember_socket(lathe_engine *engine, int fd)
 static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)purpose;
+    lathe_call *call = self;
 #ifdef SOCK_CLOEXEC
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 #else
@@ -174,10 +175,14 @@ static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_s
     if (fd >= 0)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 #endif
-    if (fd < 0 || remember_socket(self, fd))
-        return fd < 0 ? CURL_SOCKET_BAD : fd;
-    close(fd);
-    return CURL_SOCKET_BAD;
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    if (!remember_socket(call->engine, fd)) {
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    lathe_exchange_opened(&call->exchange, fd, &address->addr, address->addrlen);
+    return fd;
 }
 
 static int close_socket(void *self, curl_socket_t fd)
@@ -373,7 +378,7 @@ static void start_attempt(lathe_engine *engine, lathe_call *call)
                                      .connect_timeout = call->connect_timeout};
     lathe_code code = lathe_exchange_begin(&call->exchange, easy, &outgoing);
     if (curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) ||
-        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, engine) ||
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call) ||
         curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket) ||
         curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, engine))
         code = LATHE_MEMORY;

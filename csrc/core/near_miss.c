@@ -163,7 +163,7 @@ static void describe(lathe_text text, const line_start *candidate, bool human,
 
 bool lathe_near_miss_find(lathe_text text, bool human, lathe_near_miss *miss)
 {
-    line_start candidate;
+    line_start candidate = {0};
     if (!find_candidate(text, human ? "Human" : "Assistant", &candidate))
         return false;
     size_t start = before_breaks(text, candidate.line);

@@ -1,6 +1,7 @@
 #include "transport.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -362,6 +363,7 @@ lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
     *exchange = (lathe_exchange){.easy = easy,
                                  .settings = outgoing->settings,
                                  .body_sent_size = outgoing->body_size,
+                                 .socket = -1,
                                  .started = lathe_clock()};
     lathe_buf_init(&exchange->head, MOST_HEAD_BYTES);
     lathe_buf_init(&exchange->body, outgoing->settings->max_response_bytes);
@@ -371,6 +373,15 @@ lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
     if (!code)
         code = set_connection(easy, outgoing);
     return code ? code : set_request(easy, exchange, outgoing);
+}
+
+void lathe_exchange_opened(lathe_exchange *exchange, int fd, const struct sockaddr *address,
+                           socklen_t size)
+{
+    exchange->socket = fd;
+    if (getnameinfo(address, size, exchange->address, sizeof exchange->address, NULL, 0,
+                    NI_NUMERICHOST))
+        exchange->address[0] = '\0';
 }
 
 void lathe_exchange_extend(lathe_exchange *exchange, double seconds)
@@ -398,17 +409,32 @@ static void fill_times(const lathe_exchange *exchange, lathe_times *times)
                            .total = lathe_clock() - exchange->started};
 }
 
-/* Whether the connection stands but for its TLS. libcurl 7.88 tells the time of it only after TLS,
- * yet the address at once; and a proxy has to let us through first. */
-static bool is_at_host(const lathe_exchange *exchange)
+/* Where the attempt is, or was, connected to; "" when no socket was ever opened. Some versions of
+ * libcurl tell it only after TLS. */
+static const char *address_of(const lathe_exchange *exchange)
 {
     const char *address = NULL;
-    long answer = 0;
     curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &address);
-    if (!address || !*address)
-        return false;
+    return address && *address ? address : exchange->address;
+}
+
+/* Whether the connection stands but for its TLS. No version of libcurl tells the time of it before
+ * TLS ends; 7.88 at least tells the address, the socket itself always does. */
+static bool is_connected(const lathe_exchange *exchange)
+{
+    const char *address = NULL;
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+    curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &address);
+    return (address && *address) || !getpeername(exchange->socket, (struct sockaddr *)&peer, &size);
+}
+
+/* The same through a proxy, which has to let us through first. */
+static bool is_at_host(const lathe_exchange *exchange)
+{
+    long answer = 0;
     curl_easy_getinfo(exchange->easy, CURLINFO_HTTP_CONNECTCODE, &answer);
-    return !exchange->settings->proxy || answer / 100 == 2;
+    return is_connected(exchange) && (!exchange->settings->proxy || answer / 100 == 2);
 }
 
 lathe_phase lathe_exchange_phase(const lathe_exchange *exchange)
@@ -463,11 +489,9 @@ static bool is_final(CURLcode result)
 
 static void fill_connection(lathe_exchange *exchange, lathe_phase phase, lathe_error *error)
 {
-    char *address = NULL;
     error->phase = phase;
     snprintf(error->host, sizeof error->host, "%s", exchange->settings->host);
-    curl_easy_getinfo(exchange->easy, CURLINFO_PRIMARY_IP, &address);
-    snprintf(error->address, sizeof error->address, "%s", address ? address : "");
+    snprintf(error->address, sizeof error->address, "%s", address_of(exchange));
     fill_times(exchange, &error->times);
 }
 
@@ -544,7 +568,7 @@ static lathe_code judge_stop(lathe_exchange *exchange, lathe_error *error)
 static bool is_head_too_large(const lathe_exchange *exchange, CURLcode result)
 {
 #if LIBCURL_VERSION_NUM >= 0x080600
-    if (result == CURLE_TOO_LARGE)
+    if (result == CURLE_TOO_LARGE && !exchange->headers_done)
         return true;
 #endif
     return result == CURLE_OUT_OF_MEMORY && exchange->connected && !exchange->headers_done;

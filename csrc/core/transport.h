@@ -3,6 +3,7 @@
 #define LATHE_TRANSPORT_H
 
 #include <curl/curl.h>
+#include <sys/socket.h>
 
 #include "buf.h"
 #include "gunzip.h"
@@ -51,6 +52,8 @@ typedef struct lathe_exchange {
     char attempt_line[40];
     /* what comes back */
     char curl_text[CURL_ERROR_SIZE];
+    int socket;       /* the last one opened, -1 before; it may be closed again */
+    char address[64]; /* where it is to go */
     lathe_stop stop;
     const char *reason; /* for MALFORMED */
     bool connected;     /* a connection is there, the request goes out */
@@ -79,6 +82,10 @@ void lathe_answer_clear(lathe_answer *answer);
  * case. */
 lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
                                 const lathe_outgoing *outgoing);
+
+/* Notes the socket that was opened for the attempt. */
+void lathe_exchange_opened(lathe_exchange *exchange, int fd, const struct sockaddr *address,
+                           socklen_t size);
 
 /* Judges how the transfer ended, and frees all but the easy handle, which the caller has taken out
  * of its multi. LATHE_OK: *answer is filled. Else `error`: CONNECTION, RESPONSE_VALIDATION or

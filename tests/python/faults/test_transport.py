@@ -182,10 +182,10 @@ ROWS = {
         last(OK_HEAD + b"transfer-encoding: identity\r\n\r\n" + BODY), "read", "chunked"
     ),
     "a transfer-encoding of gzip alone": Row.broken(
-        last(OK_HEAD + b"transfer-encoding: gzip\r\n\r\n" + GZIPPED[:40]), "read", "chunked"
+        last(OK_HEAD + b"transfer-encoding: gzip\r\n\r\n" + GZIPPED[:40]), "read", "Encoding"
     ),
     "body ended by close, said to be HTTP/2": Row.broken(
-        last(b"HTTP/2 200 OK\r\n\r\n" + BODY), "read", "close"
+        last(b"HTTP/2 200 OK\r\n\r\n" + BODY), "read"
     ),
     "HTTP/0.9": Row.broken(last(BODY), "read"),
     "garbage": Row.broken(last(bytes(range(256)) * 20), "read"),
