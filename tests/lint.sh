@@ -39,7 +39,7 @@ python_include=$(python -c 'import sysconfig; print(sysconfig.get_path("include"
 step "clang-format" clang-format --dry-run --Werror $(c_files '*.[ch]')
 for compiler in gcc clang; do
     step "the core, its tests and examples ($compiler)" \
-        make -s -C csrc CC=$compiler VARIANT=$compiler
+        make -s -C csrc CC=$compiler VARIANT=$compiler WERROR=-Werror
     step "the extension ($compiler)" strict $compiler
 done
 # What a callback writes through a pointer is unwritten to cppcheck: gcc judges that better.
