@@ -50,13 +50,6 @@ static void wake_write(int fd)
         continue;
 }
 
-static void wake_drain(int fd)
-{
-    uint64_t bytes[16];
-    while (read(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes)
-        continue;
-}
-
 #if HAVE_EPOLL
 
 struct lathe_poller {
@@ -70,7 +63,8 @@ lathe_poller *lathe_poller_new(void)
     if (!poller)
         return NULL;
     *poller = (lathe_poller){.epoll = epoll_create1(EPOLL_CLOEXEC), .wake = {-1, -1}};
-    struct epoll_event event = {.events = EPOLLIN};
+    /* By edges, every write to it is told once, and nobody needs to read the number. */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
     if (poller->epoll >= 0 && !wake_open(poller->wake)) {
         event.data.fd = poller->wake[0];
         if (!epoll_ctl(poller->epoll, EPOLL_CTL_ADD, poller->wake[0], &event))
@@ -115,10 +109,8 @@ int lathe_poller_wait(lathe_poller *poller, lathe_ready *ready, int most, int mi
     int room = most < 64 ? most : 64, count = 0;
     int found = epoll_wait(poller->epoll, events, room, milliseconds);
     for (int i = 0; i < found; i++) {
-        if (events[i].data.fd == poller->wake[0]) {
-            wake_drain(poller->wake[0]);
+        if (events[i].data.fd == poller->wake[0])
             continue;
-        }
         uint32_t is = events[i].events;
         ready[count++] =
             (lathe_ready){events[i].data.fd, (is & EPOLLIN ? LATHE_READABLE : 0U) |
@@ -134,6 +126,13 @@ int lathe_poller_descriptor(const lathe_poller *poller)
 }
 
 #else
+
+static void wake_drain(int fd)
+{
+    uint64_t bytes[16];
+    while (read(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes)
+        continue;
+}
 
 struct lathe_poller {
     int wake[2];

@@ -1,6 +1,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "support_alloc.h"
 #include "test.h"
@@ -113,8 +114,11 @@ static bool run(const test_entry *entry)
     return !failures;
 }
 
+enum { LONGEST = 600 }; /* seconds, also under valgrind */
+
 int test_main(int argc, char **argv, const test_entry *entries, size_t count)
 {
+    alarm(LONGEST); /* a test that hangs ends the program, not the patience of who runs it */
     if (argc < 2) {
         fprintf(stderr, "usage: %s DIRECTORY_OF_CASES [TEST]\n", argv[0]);
         return 2;
