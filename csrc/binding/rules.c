@@ -315,7 +315,7 @@ static PyObject *raise_values(lathe_py_host *host)
         names = more;
     }
     if (names)
-        PyErr_Format(PyExc_TypeError, "render() needs a str for each variable; it is none for %U%s",
+        PyErr_Format(PyExc_TypeError, "render(): values must be str, and these are not: %U%s",
                      names, faults->total > shown ? ", ..." : "");
     Py_XDECREF(names);
     lathe_py_host_clear(host);

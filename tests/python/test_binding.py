@@ -602,7 +602,7 @@ def test_render_takes_a_dict_of_strings_and_a_bool() -> None:
     with pytest.raises(TypeError, match="partial must be a bool"):
         promptlathe.render("x", {}, partial=wrong)
     numbers: Any = {f"v{i}": i for i in range(9)}
-    with pytest.raises(TypeError, match=r"none for v0, v1, v2, v3, v4, \.\.\.$"):
+    with pytest.raises(TypeError, match=r"these are not: v0, v1, v2, v3, v4, \.\.\.$"):
         promptlathe.render("".join(f"{{{{v{i}}}}}" for i in range(9)), numbers)
     assert promptlathe.render("x", numbers) == "x"
 
