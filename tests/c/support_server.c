@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MOST_CONNECTIONS = 512, MOST_REQUESTS = 4096 };
+enum { MOST_CONNECTIONS = 4096, MOST_REQUESTS = 16384 };
 
 struct server {
     int listener;
@@ -20,7 +20,7 @@ struct server {
     pthread_t acceptor;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool released, closing;
+    bool released, closing, repeats;
     size_t request_count, connection_count;
     char *requests[MOST_REQUESTS];
     int sockets[MOST_CONNECTIONS]; /* -1 once closed */
@@ -106,8 +106,10 @@ static const server_step *next_step(connection *c)
         abort();
     s->requests[index] = text;
     pthread_cond_broadcast(&s->changed);
+    size_t last = s->step_count - 1;
+    size_t step = s->repeats ? index % s->step_count : index < last ? index : last;
     pthread_mutex_unlock(&s->lock);
-    return &s->steps[index < s->step_count ? index : s->step_count - 1];
+    return &s->steps[step];
 }
 
 static void hold(server *s)
@@ -222,6 +224,13 @@ void server_free(server *s)
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+void server_repeat(server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->repeats = true;
+    pthread_mutex_unlock(&s->lock);
 }
 
 const char *server_url(const server *s)

@@ -24,6 +24,8 @@ typedef struct server server;
  * the server cannot be made. */
 server *server_new(const server_step *steps, size_t count);
 void server_free(server *server);
+/* From now on the script begins again at its end. */
+void server_repeat(server *server);
 
 /* "http://127.0.0.1:PORT". */
 const char *server_url(const server *server);
