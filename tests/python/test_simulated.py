@@ -361,7 +361,7 @@ HUGE = [
 @pytest.mark.timing
 @pytest.mark.parametrize("text", HUGE, ids=[text[:12] for text in HUGE])
 def test_time_is_in_proportion_to_the_text(text: str) -> None:
-    """Eight times the text may take no more than some twenty times as long; a square takes 64."""
+    """Eight times the text may take no more than some thirty times as long; a square takes 64."""
 
     def seconds(part: str) -> float:
         messages = [{"role": "user", "content": [{"type": "text", "text": part}]}]
@@ -372,7 +372,8 @@ def test_time_is_in_proportion_to_the_text(text: str) -> None:
         return time.process_time() - started
 
     small = min(seconds(text[: len(text) // 8]) for _ in range(3))
-    assert seconds(text) < 20 * small + 0.05
+    large = min(seconds(text) for _ in range(3))
+    assert large < 30 * small + 0.05
 
 
 @pytest.mark.parametrize(
