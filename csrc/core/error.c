@@ -6,6 +6,7 @@
 
 #include "alloc.h"
 #include "buf.h"
+#include "value.h"
 
 const char *lathe_code_name(lathe_code code)
 {
@@ -85,6 +86,14 @@ static void trim_utf8(char *text)
         text[start - 1] = '\0';
 }
 
+/* A path or a header may hold any byte: what is no text is shown as question marks. */
+static void make_text(char *message)
+{
+    trim_utf8(message);
+    for (char *at = message; *(at += lathe_utf8_prefix(at, strlen(at)));)
+        *at = '?';
+}
+
 lathe_code lathe_fail(lathe_error *error, lathe_code code, const char *format, ...)
 {
     if (error->code)
@@ -98,7 +107,7 @@ lathe_code lathe_fail(lathe_error *error, lathe_code code, const char *format, .
     va_start(args, format);
     vsnprintf(error->message, sizeof error->message, format, args);
     va_end(args);
-    trim_utf8(error->message);
+    make_text(error->message);
     return code;
 }
 
@@ -109,7 +118,7 @@ void lathe_error_append(lathe_error *error, const char *format, ...)
     va_start(args, format);
     vsnprintf(error->message + used, sizeof error->message - used, format, args);
     va_end(args);
-    trim_utf8(error->message);
+    make_text(error->message);
 }
 
 void lathe_faults_clear(lathe_faults *faults)

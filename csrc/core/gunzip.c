@@ -87,7 +87,7 @@ lathe_code lathe_gunzip_feed(lathe_gunzip *gunzip, const void *data, size_t size
         bool room_left = stream->avail_out > 0;
         if (!stream->avail_in && (room_left || gunzip->complete))
             return LATHE_OK;
-        if (full && !gunzip->complete && stream->avail_in == before)
+        if (full && !gunzip->complete && before && stream->avail_in == before)
             return LATHE_TOO_LARGE;
         if (full && !stream->avail_in)
             return LATHE_OK; /* the rest comes with the next bytes, or shows as incomplete */

@@ -1,6 +1,5 @@
 #include "headers.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #include "alloc.h"
@@ -291,18 +290,30 @@ out:
     return code;
 }
 
+static char *copy_word(char *at, const char *word, const char **place)
+{
+    size_t size = strlen(word) + 1;
+    *place = memcpy(at, word, size);
+    return at + size;
+}
+
 lathe_code lathe_headers_copy(lathe_headers *to, const lathe_headers *from)
 {
-    lathe_buf raw;
-    lathe_buf_init(&raw, SIZE_MAX);
-    lathe_code code = LATHE_OK;
-    *to = (lathe_headers){0};
-    for (size_t i = 0; i < from->count && !code; i++)
-        code = lathe_buf_printf(&raw, "%s:%s\n", from->items[i].name, from->items[i].value);
-    if (!code)
-        code = lathe_headers_parse(to, raw.data ? raw.data : "", raw.size);
-    lathe_buf_clear(&raw);
-    return code;
+    size_t size = 0;
+    for (size_t i = 0; i < from->count; i++)
+        size += strlen(from->items[i].name) + strlen(from->items[i].value) + 2;
+    *to = (lathe_headers){.items = lathe_calloc(from->count + 1, sizeof *to->items),
+                          .block = lathe_malloc(size)};
+    if (!to->items || !to->block) {
+        lathe_headers_clear(to);
+        return LATHE_MEMORY;
+    }
+    char *at = to->block;
+    for (; to->count < from->count; to->count++) {
+        at = copy_word(at, from->items[to->count].name, &to->items[to->count].name);
+        at = copy_word(at, from->items[to->count].value, &to->items[to->count].value);
+    }
+    return LATHE_OK;
 }
 
 void lathe_headers_clear(lathe_headers *headers)

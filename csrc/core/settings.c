@@ -397,6 +397,9 @@ static size_t spelling(const char *at, const char *end, char c)
 static size_t key_spelled(const char *at, const char *end, const char *key)
 {
     const char *start = at;
+    size_t length = strlen(key);
+    if ((size_t)(end - at) >= length && !memcmp(at, key, length))
+        return length; /* two backslashes of a key are not one that JSON has escaped */
     for (; *key; key++) {
         size_t size = spelling(at, end, *key);
         if (!size)

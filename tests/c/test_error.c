@@ -63,6 +63,17 @@ TEST(a_long_message_is_cut_between_characters)
         }
 }
 
+TEST(what_is_no_text_is_shown_as_question_marks)
+{
+    lathe_error error;
+    lathe_error_init(&error);
+    lathe_fail(&error, LATHE_NO_CA, "%s", "a\xFF\xC3\xA9\xED\xA0\x80/\xC3");
+    CHECK_STRING(error.message, "a?\xC3\xA9??\?/");
+    lathe_error_append(&error, "%.2s", "\x80\x80\x80");
+    CHECK_STRING(error.message, "a?\xC3\xA9??\?/??");
+    lathe_error_clear(&error);
+}
+
 TEST(faults_beyond_the_limit_are_counted)
 {
     lathe_faults faults = {0};
@@ -125,5 +136,5 @@ TEST(every_allocation_fails_once)
 
 TESTS(ENTRY(every_code_has_name_exception_and_text), ENTRY(every_phase_has_a_name),
       ENTRY(the_first_failure_stays), ENTRY(a_long_message_is_cut_between_characters),
-      ENTRY(faults_beyond_the_limit_are_counted), ENTRY(the_message_names_the_first_faults),
-      ENTRY(every_allocation_fails_once))
+      ENTRY(what_is_no_text_is_shown_as_question_marks), ENTRY(faults_beyond_the_limit_are_counted),
+      ENTRY(the_message_names_the_first_faults), ENTRY(every_allocation_fails_once))

@@ -124,6 +124,23 @@ TEST(ceiling_is_exact)
     free(zeros);
 }
 
+/* A piece may end just where the last byte of the text is known and the ceiling is reached. */
+TEST(ceiling_is_exact_in_any_steps)
+{
+    unsigned char packed[256];
+    size_t size = gzip("hello hello hello", 17, packed, sizeof packed);
+    for (size_t step = 1; step <= size; step++) {
+        lathe_buf out;
+        bool complete;
+        test_context("steps of %zu", step);
+        CHECK_CODE(feed(packed, size, step, 17, &out, &complete), LATHE_OK);
+        CHECK(complete);
+        lathe_buf_clear(&out);
+        CHECK_CODE(feed(packed, size, step, 16, &out, &complete), LATHE_TOO_LARGE);
+        lathe_buf_clear(&out);
+    }
+}
+
 static lathe_code unpack(void *self)
 {
     unsigned char packed[4096];
@@ -144,4 +161,5 @@ TEST(memory)
 }
 
 TESTS(ENTRY(whole_in_any_steps), ENTRY(cut_off_anywhere_is_incomplete), ENTRY(damage_is_found),
-      ENTRY(several_members), ENTRY(ceiling_is_exact), ENTRY(memory))
+      ENTRY(several_members), ENTRY(ceiling_is_exact), ENTRY(ceiling_is_exact_in_any_steps),
+      ENTRY(memory))

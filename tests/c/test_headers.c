@@ -36,6 +36,22 @@ TEST(received)
     lathe_headers_clear(&headers);
 }
 
+TEST(a_copy_is_the_same)
+{
+    static const char raw[] = " : no name\r\nX-A: 1\r\nx-a:\r\n";
+    lathe_headers headers, copy;
+    CHECK_CODE(lathe_headers_parse(&headers, raw, sizeof raw - 1), LATHE_OK);
+    CHECK_CODE(lathe_headers_copy(&copy, &headers), LATHE_OK);
+    CHECK_INT(copy.count, headers.count);
+    for (size_t i = 0; i < copy.count && i < headers.count; i++) {
+        CHECK_STRING(copy.items[i].name, headers.items[i].name);
+        CHECK_STRING(copy.items[i].value, headers.items[i].value);
+    }
+    check_get(&copy, "x-a", "1, ");
+    lathe_headers_clear(&copy);
+    lathe_headers_clear(&headers);
+}
+
 TEST(sent_in_order_of_precedence)
 {
     static const lathe_header ours[] = {{"accept", "a"}, {"user-agent", "u"}, {"x-key", "secret"}};
@@ -135,5 +151,5 @@ TEST(memory)
     alloc_try_each(everything, NULL, LATHE_OK);
 }
 
-TESTS(ENTRY(received), ENTRY(sent_in_order_of_precedence), ENTRY(given_headers),
-      ENTRY(secrets_and_betas), ENTRY(words), ENTRY(memory))
+TESTS(ENTRY(received), ENTRY(a_copy_is_the_same), ENTRY(sent_in_order_of_precedence),
+      ENTRY(given_headers), ENTRY(secrets_and_betas), ENTRY(words), ENTRY(memory))

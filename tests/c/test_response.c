@@ -214,6 +214,16 @@ TEST(what_the_service_said)
     lathe_error_clear(&error);
 }
 
+TEST(message_is_text_whatever_the_location_is)
+{
+    lathe_refusal refusal;
+    lathe_error_init(&error);
+    refuse(302, "location: https://a/\xC3\xA9\xFF/b\n", "", "", false, &refusal);
+    CHECK_STRING(error.location, "https://a/\xC3\xA9\xFF/b");
+    CHECK(strstr(error.message, "redirects to https://a/\xC3\xA9?/b, and"));
+    lathe_error_clear(&error);
+}
+
 TEST(message_does_not_quote_the_request)
 {
     lathe_refusal refusal;
@@ -334,6 +344,6 @@ TEST(memory)
 
 TESTS(ENTRY(shapes_that_pass), ENTRY(shapes_that_do_not),
       ENTRY(unusable_answer_does_not_carry_the_key), ENTRY(classes), ENTRY(what_the_service_said),
-      ENTRY(message_does_not_quote_the_request), ENTRY(odd_error_bodies),
-      ENTRY(long_bodies_are_cut_between_characters), ENTRY(spend_limits), ENTRY(retired),
-      ENTRY(memory))
+      ENTRY(message_is_text_whatever_the_location_is), ENTRY(message_does_not_quote_the_request),
+      ENTRY(odd_error_bodies), ENTRY(long_bodies_are_cut_between_characters), ENTRY(spend_limits),
+      ENTRY(retired), ENTRY(memory))

@@ -239,11 +239,16 @@ TEST(a_proxy_over_tls_needs_certificates)
 TEST(redaction)
 {
     char body[] = "key sk-test-key and sk-test-keysk-test-key sk-test-ke";
+    char slashes[] = "a\\\\bcdefgh \"a\\\\\\\\bcdefgh\"";
     char empty[] = "";
     fresh();
     CHECK_CODE(make(), LATHE_OK);
     lathe_settings_redact(&settings, body, sizeof body - 1);
     CHECK_STRING(body, "key *********** and ********************** sk-test-ke");
+    options.api_key = "a\\\\bcdefgh";
+    CHECK_CODE(make(), LATHE_OK);
+    lathe_settings_redact(&settings, slashes, sizeof slashes - 1);
+    CHECK_STRING(slashes, "********** \"************\"");
     lathe_settings_redact(&settings, empty, 0);
     lathe_settings_redact(&settings, NULL, 0);
     done();
