@@ -12,8 +12,8 @@
 
 static const char timeout_name[] = "timeout", connect_timeout_name[] = "connect timeout";
 
-/* From [0, 1): enough to keep callers apart, with no state to share or to seed. */
-static double jitter(const lathe_call *call)
+/* No state to share or to seed. */
+double lathe_attempt_random(const lathe_call *call)
 {
     double now = lathe_clock();
     uint64_t bits = (uint64_t)(uintptr_t)call;
@@ -88,7 +88,7 @@ static void begin(const lathe_call *call, lathe_verdict *verdict, lathe_outcome 
                                .max_retries = call->max_retries,
                                .hint = -1,
                                .remaining = call->deadline - now,
-                               .random = jitter(call)};
+                               .random = lathe_attempt_random(call)};
 }
 
 static void decide(const lathe_call *call, lathe_verdict *verdict, const lathe_outcome *outcome)
@@ -112,8 +112,10 @@ void lathe_attempt_judge(lathe_call *call, CURLcode result, lathe_verdict *verdi
         const char *id = lathe_headers_get(&answer.headers, "request-id");
         verdict->status = answer.status;
         snprintf(verdict->request_id, sizeof verdict->request_id, "%s", id ? id : "");
-        lathe_client_take_limits(call->client, &answer.headers);
         outcome.hint = hint_of(&answer.headers);
+        lathe_client_tell(call->client, outcome.random, &call->ticket, &answer.headers,
+                          answer.status, outcome.hint);
+        call->ticketed = false;
         outcome.should_retry = lathe_headers_get(&answer.headers, "x-should-retry");
         if (answer.status != 200)
             refuse(call, &answer, verdict, &outcome);

@@ -13,6 +13,9 @@ typedef struct lathe_verdict {
     char request_id[128];
 } lathe_verdict;
 
+/* From [0, 1): enough to keep callers apart. */
+double lathe_attempt_random(const lathe_call *call);
+
 /* Takes the answer of a transfer that ended, or says what went wrong and whether to try again. */
 void lathe_attempt_judge(lathe_call *call, CURLcode result, lathe_verdict *verdict);
 /* The same for an attempt that did not connect in time; its transfer is still in its CURLM. */

@@ -4,6 +4,7 @@
 
 #include "alloc.h"
 #include "client.h"
+#include "clock.h"
 #include "error.h"
 #include "request.h"
 #include "response.h"
@@ -118,14 +119,7 @@ static lathe_code fill_call(lathe_call *call, const lathe_request *request,
     lathe_code code = make_url(call, lathe_verb_path(request->verb));
     if (!code)
         code = make_lines(call, given);
-    if (code)
-        return lathe_fail(error, code, NULL);
-    call->engine = lathe_client_engine(call->client);
-    if (call->engine)
-        return LATHE_OK;
-    return lathe_client_closed(call->client)
-               ? lathe_fail(error, LATHE_CLIENT_CLOSED, NULL)
-               : lathe_fail(error, LATHE_MEMORY, "out of memory, or of file descriptors");
+    return code ? lathe_fail(error, code, NULL) : LATHE_OK;
 }
 
 lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
@@ -142,6 +136,7 @@ lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
     lathe_call *made = lathe_calloc(1, sizeof *made);
     if (!made)
         return lathe_fail(error, LATHE_MEMORY, NULL);
+    made->started = lathe_clock();
     atomic_init(&made->references, 1);
     init_condition(&made->told);
     made->verb = request->verb;
@@ -163,19 +158,24 @@ void lathe_call_release(lathe_call *call)
         call_free(call);
 }
 
-/* A call that a fork's child inherited has no connection and never will: it ends at once. */
+/* Whether the call has no engine to wait for. One that a fork's child inherited has no connection
+ * and never will have one: it ends at once. */
 static bool is_orphan(lathe_call *call)
 {
-    if (lathe_engine_is_ours(call->engine))
-        return false;
-    lathe_fail(&call->error, LATHE_CLIENT_CLOSED, "the call was begun before a fork");
-    return true;
+    if (call->engine && !lathe_engine_is_ours(call->engine))
+        lathe_fail(&call->error, LATHE_CLIENT_CLOSED, "the call was begun before a fork");
+    return !call->engine || !lathe_engine_is_ours(call->engine);
 }
 
 void lathe_call_start(lathe_call *call)
 {
-    if (!is_orphan(call))
+    call->engine = lathe_client_engine(call->client);
+    if (call->engine)
         lathe_engine_submit(call->engine, call);
+    else if (lathe_client_closed(call->client))
+        lathe_fail(&call->error, LATHE_CLIENT_CLOSED, NULL);
+    else
+        lathe_fail(&call->error, LATHE_MEMORY, "out of memory, or of file descriptors");
 }
 
 lathe_wait lathe_call_wait(lathe_call *call, double seconds, bool signals)
@@ -186,6 +186,8 @@ lathe_wait lathe_call_wait(lathe_call *call, double seconds, bool signals)
 
 bool lathe_call_event(lathe_call *call, lathe_event *event)
 {
+    if (!call->engine)
+        return false;
     lathe_engine_lock(call->engine);
     bool there = call->event_count > 0;
     if (there) {
@@ -195,6 +197,11 @@ bool lathe_call_event(lathe_call *call, lathe_event *event)
     }
     lathe_engine_unlock(call->engine);
     return there;
+}
+
+void *lathe_call_tag(const lathe_call *call)
+{
+    return call->tag;
 }
 
 const char *lathe_call_body(const lathe_call *call, size_t *size)

@@ -5,9 +5,23 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "clock.h"
 #include "error.h"
 #include "forking.h"
 #include "ratelimits.h"
+
+/* Whose an engine is. */
+typedef enum lathe_role {
+    ROLE_SHARED, /* of the synchronous calls */
+    ROLE_LOOP,
+    ROLE_SPARE, /* left by a loop, with its connections, for the next */
+} lathe_role;
+
+typedef struct lathe_place {
+    lathe_engine *engine; /* a reference */
+    lathe_role role;
+    unsigned swept; /* the closing that has seen it */
+} lathe_place;
 
 /* What a client and its copies share. */
 typedef struct lathe_hub {
@@ -16,8 +30,12 @@ typedef struct lathe_hub {
     lathe_lock lock;
     /* under the lock */
     lathe_limits limits;
+    lathe_gate gate;
     lathe_share *share;
-    lathe_engine *engine;
+    unsigned generation; /* of share and engines */
+    lathe_place *places;
+    size_t place_count, place_capacity;
+    unsigned closings;
 } lathe_hub;
 
 struct lathe_client {
@@ -125,8 +143,12 @@ static void hub_release(lathe_hub *hub)
 {
     if (!hub || atomic_fetch_sub(&hub->references, 1) > 1)
         return;
-    lathe_engine_release(hub->engine);
-    lathe_share_free(hub->share);
+    for (size_t i = 0; i < hub->place_count; i++)
+        lathe_engine_release(hub->places[i].engine);
+    lathe_free(hub->places);
+    /* The locks of an inherited one may be held by threads that are not here. */
+    if (hub->generation == lathe_generation())
+        lathe_share_free(hub->share);
     lathe_settings_clear(&hub->settings);
     lathe_lock_destroy(&hub->lock);
     lathe_free(hub);
@@ -140,48 +162,137 @@ static lathe_hub *hub_new(const lathe_client_options *options, lathe_error *erro
         return NULL;
     }
     atomic_init(&made->references, 1);
-    lathe_lock_init(&made->lock, LATHE_LOCK_HUB);
+    lathe_lock_init(&made->lock, LATHE_LOCK_HUB, NULL);
+    made->generation = lathe_generation();
+    lathe_gate_init(&made->gate);
     if (!lathe_settings_init(&made->settings, options, error))
         return made;
     hub_release(made);
     return NULL;
 }
 
-/* An engine and a share of this process; NULL when there is none yet. */
-static lathe_engine *current_engine_locked(lathe_hub *hub)
+/* ---- Engines --------------------------------------------------------------------------------- */
+
+/* In a fork's child: gives up what was inherited. */
+static void renew_locked(lathe_hub *hub)
 {
-    if (hub->engine && !lathe_engine_is_ours(hub->engine)) {
-        lathe_engine_abandon(hub->engine);
-        hub->engine = NULL;
-        hub->share = NULL; /* its locks may have been held by threads that are not here */
-    }
-    return hub->engine ? lathe_engine_retain(hub->engine) : NULL;
+    if (hub->generation == lathe_generation())
+        return;
+    hub->place_count = 0; /* they are left as they are: see lathe_engine_release */
+    hub->share = NULL;
+    lathe_gate_init(&hub->gate);
+    hub->generation = lathe_generation();
 }
 
-lathe_engine *lathe_client_engine(lathe_client *client)
+static lathe_place *find_locked(lathe_hub *hub, lathe_role role)
+{
+    for (size_t i = 0; i < hub->place_count; i++)
+        if (hub->places[i].role == role)
+            return &hub->places[i];
+    return NULL;
+}
+
+static bool reserve_locked(lathe_hub *hub)
+{
+    if (hub->place_count < hub->place_capacity)
+        return true;
+    size_t capacity = hub->place_capacity * 2 + 2;
+    lathe_place *places = lathe_realloc(hub->places, capacity * sizeof *places);
+    if (!places)
+        return false;
+    hub->places = places;
+    hub->place_capacity = capacity;
+    return true;
+}
+
+/* The engine of a place with the role `from`, which has the role `to` from now on, retained. */
+static lathe_engine *find_engine_locked(lathe_client *client, lathe_role from, lathe_role to)
+{
+    renew_locked(client->hub);
+    lathe_place *place = lathe_client_closed(client) ? NULL : find_locked(client->hub, from);
+    if (!place)
+        return NULL;
+    place->role = to;
+    return lathe_engine_retain(place->engine);
+}
+
+/* Makes what is missing without the lock; whoever comes second drops what it made. NULL without
+ * memory. */
+static lathe_share *get_share(lathe_hub *hub)
+{
+    pthread_mutex_lock(&hub->lock.mutex);
+    lathe_share *share = hub->share, *made = NULL;
+    pthread_mutex_unlock(&hub->lock.mutex);
+    if (share)
+        return share;
+    made = lathe_share_new();
+    pthread_mutex_lock(&hub->lock.mutex);
+    if (!hub->share) {
+        hub->share = made;
+        made = NULL;
+    }
+    share = hub->share;
+    pthread_mutex_unlock(&hub->lock.mutex);
+    lathe_share_free(made);
+    return share;
+}
+
+static lathe_engine *make_engine(lathe_client *client, lathe_role from, lathe_role to)
 {
     lathe_hub *hub = client->hub;
-    pthread_mutex_lock(&hub->lock.mutex);
-    lathe_engine *engine = current_engine_locked(hub);
-    pthread_mutex_unlock(&hub->lock.mutex);
-    if (engine)
-        return engine;
-    /* Made without the lock; whoever comes second drops what it made. */
-    lathe_share *share = lathe_share_new();
+    lathe_share *share = get_share(hub);
     lathe_engine *made = share ? lathe_engine_new(share) : NULL;
     pthread_mutex_lock(&hub->lock.mutex);
-    engine = current_engine_locked(hub);
-    if (!engine && made && !lathe_client_closed(client)) {
-        hub->share = share;
-        hub->engine = made;
+    lathe_engine *engine = find_engine_locked(client, from, to);
+    if (!engine && made && !lathe_client_closed(client) && reserve_locked(hub)) {
+        hub->places[hub->place_count++] =
+            (lathe_place){.engine = made, .role = to, .swept = hub->closings};
         engine = lathe_engine_retain(made);
-        share = NULL;
         made = NULL;
     }
     pthread_mutex_unlock(&hub->lock.mutex);
     lathe_engine_release(made);
-    lathe_share_free(share);
     return engine;
+}
+
+static lathe_engine *take_engine(lathe_client *client, lathe_role from, lathe_role to)
+{
+    pthread_mutex_lock(&client->hub->lock.mutex);
+    lathe_engine *engine = find_engine_locked(client, from, to);
+    pthread_mutex_unlock(&client->hub->lock.mutex);
+    return engine ? engine : make_engine(client, from, to);
+}
+
+lathe_engine *lathe_client_engine(lathe_client *client)
+{
+    return take_engine(client, ROLE_SHARED, ROLE_SHARED);
+}
+
+lathe_engine *lathe_client_take_engine(lathe_client *client)
+{
+    return take_engine(client, ROLE_SPARE, ROLE_LOOP);
+}
+
+/* One spare is kept. */
+void lathe_client_give_engine(lathe_client *client, lathe_engine *engine, bool empty)
+{
+    lathe_hub *hub = client->hub;
+    lathe_engine *dropped = NULL;
+    pthread_mutex_lock(&hub->lock.mutex);
+    bool keep = empty && !lathe_client_closed(client) && !find_locked(hub, ROLE_SPARE);
+    for (size_t i = 0; i < hub->place_count; i++) {
+        if (hub->places[i].engine != engine)
+            continue;
+        hub->places[i].role = ROLE_SPARE;
+        if (!keep) {
+            dropped = engine;
+            hub->places[i] = hub->places[--hub->place_count];
+        }
+        break;
+    }
+    pthread_mutex_unlock(&hub->lock.mutex);
+    lathe_engine_release(dropped); /* the hub's */
+    lathe_engine_release(engine);
 }
 
 /* ---- The client ------------------------------------------------------------------------------ */
@@ -262,29 +373,48 @@ bool lathe_client_closed(lathe_client *client)
     return false;
 }
 
-/* An original takes the engine away from all of its copies. */
-static lathe_engine *take_engine(lathe_client *client)
+/* The next engine that this closing has not seen, retained. An original lets go of those that no
+ * loop holds. */
+static lathe_engine *next_to_sweep(lathe_client *client, unsigned closing)
 {
     lathe_hub *hub = client->hub;
+    lathe_engine *engine = NULL;
     pthread_mutex_lock(&hub->lock.mutex);
-    lathe_engine *engine = current_engine_locked(hub);
-    if (engine && !client->parent) {
-        hub->engine = NULL;
-        lathe_engine_release(engine); /* the hub's; ours is left */
+    renew_locked(hub);
+    size_t i = 0;
+    while (i < hub->place_count && hub->places[i].swept >= closing)
+        i++;
+    if (i < hub->place_count) {
+        lathe_place *place = &hub->places[i];
+        engine = place->engine;
+        place->swept = closing;
+        if (!client->parent && place->role != ROLE_LOOP)
+            *place = hub->places[--hub->place_count];
+        else
+            lathe_engine_retain(engine);
     }
     pthread_mutex_unlock(&hub->lock.mutex);
     return engine;
+}
+
+static unsigned begin_closing(lathe_hub *hub)
+{
+    pthread_mutex_lock(&hub->lock.mutex);
+    unsigned closing = ++hub->closings;
+    pthread_mutex_unlock(&hub->lock.mutex);
+    return closing;
 }
 
 void lathe_client_close(lathe_client *client)
 {
     if (atomic_exchange(&client->closed, true))
         return;
-    lathe_engine *engine = take_engine(client);
-    if (!engine)
-        return;
-    lathe_engine_sweep(engine);
-    lathe_engine_release(engine);
+    unsigned closing = begin_closing(client->hub);
+    lathe_engine *engine;
+    while ((engine = next_to_sweep(client, closing))) {
+        lathe_engine_sweep(engine);
+        lathe_engine_release(engine);
+    }
 }
 
 void lathe_client_free(lathe_client *client)
@@ -310,11 +440,39 @@ void lathe_client_call_options(const lathe_client *client, lathe_options *option
     *options = client->options;
 }
 
-void lathe_client_take_limits(lathe_client *client, const lathe_headers *headers)
+double lathe_client_ask(lathe_client *client, double random, lathe_ticket *ticket)
 {
-    pthread_mutex_lock(&client->hub->lock.mutex);
-    lathe_limits_take(&client->hub->limits, headers);
-    pthread_mutex_unlock(&client->hub->lock.mutex);
+    lathe_hub *hub = client->hub;
+    pthread_mutex_lock(&hub->lock.mutex);
+    double wait = lathe_gate_ask(&hub->gate, lathe_clock(), random, ticket);
+    pthread_mutex_unlock(&hub->lock.mutex);
+    return wait;
+}
+
+static void lose(lathe_hub *hub)
+{
+    pthread_mutex_lock(&hub->lock.mutex);
+    lathe_gate_lost(&hub->gate);
+    pthread_mutex_unlock(&hub->lock.mutex);
+}
+
+void lathe_client_tell(lathe_client *client, double random, const lathe_ticket *ticket,
+                       const lathe_headers *headers, int status, double hint)
+{
+    lathe_hub *hub = client->hub;
+    if (!headers) {
+        lose(hub);
+        return;
+    }
+    lathe_limits told = {0};
+    lathe_limits_take(&told, headers);
+    const lathe_news news = {&told, lathe_http_time(lathe_headers_get(headers, "date")), status,
+                             hint};
+    pthread_mutex_lock(&hub->lock.mutex);
+    if (told.count)
+        hub->limits = told;
+    lathe_gate_answered(&hub->gate, lathe_clock(), random, ticket, &news);
+    pthread_mutex_unlock(&hub->lock.mutex);
 }
 
 lathe_code lathe_client_rate_limits(lathe_client *client, const lathe_sink *sink)

@@ -1,12 +1,7 @@
 #include "engine.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "alloc.h"
 #include "attempt.h"
@@ -16,35 +11,24 @@
 #include "forking.h"
 #include "poller.h"
 
-enum { BATCH = 64, EASY_KEPT = 32, SOCKETS_EACH = 8 };
-
-/* A driver that was away longer than this has made connecting calls late, not the network. */
-static const double lateness = 0.05;
+enum { BATCH = 64 };
 
 struct lathe_engine {
     lathe_lock lock;
     unsigned generation;
-    lathe_share *share;
-    lathe_poller *poller;
 
     /* under the lock */
     int references;
     bool led, sweep;
-    bool asleep; /* the leader waits, or is about to: an order must wake it */
+    bool emptied; /* its calls are cancelled, and nobody reaps any more */
+    bool asleep;  /* the leader waits, or is about to: an order must wake it */
     lathe_call *first_order, *last_order;
-    lathe_call *first_ended, *last_ended;
+    lathe_call *first_reaped, *last_reaped;
     lathe_call *waiting; /* those that somebody sleeps for */
-    int *sockets;
-    size_t socket_count, socket_capacity;
 
     /* the leader's */
-    CURLM *multi;
-    double curl_due, stepped;
-    lathe_heap heap;
-    lathe_call *calls;
-    bool progress; /* something ended: do not wait in this step */
-    CURL *easy[EASY_KEPT];
-    size_t easy_count;
+    lathe_flight flight;
+    double left; /* when the driver went away; NAN while it is here */
 };
 
 void lathe_engine_lock(lathe_engine *engine)
@@ -64,31 +48,28 @@ bool lathe_engine_is_ours(const lathe_engine *engine)
 
 /* ---- Making and freeing ---------------------------------------------------------------------- */
 
-static bool curl_ready;
-
-static void start_curl(void)
+/* At once, whether the child ever uses the client or not: the service must see the parent's
+ * closing.
+ */
+static void abandon_in_child(lathe_lock *lock)
 {
-    curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT);
+    lathe_engine *engine = (lathe_engine *)((char *)lock - offsetof(lathe_engine, lock));
+    lathe_multi_abandon(&engine->flight.multi);
 }
 
 lathe_engine *lathe_engine_new(lathe_share *share)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, start_curl);
-    lathe_engine *engine = curl_ready ? lathe_calloc(1, sizeof *engine) : NULL;
+    lathe_engine *engine = lathe_calloc(1, sizeof *engine);
     if (!engine)
         return NULL;
-    engine->poller = lathe_poller_new();
-    if (!engine->poller) {
+    if (!lathe_flight_init(&engine->flight, engine, &engine->lock, share)) {
         lathe_free(engine);
         return NULL;
     }
-    lathe_lock_init(&engine->lock, LATHE_LOCK_ENGINE);
+    lathe_lock_init(&engine->lock, LATHE_LOCK_ENGINE, abandon_in_child);
     engine->generation = lathe_generation();
     engine->references = 1;
-    engine->share = share;
-    engine->curl_due = INFINITY;
-    engine->stepped = lathe_clock();
+    engine->left = NAN;
     return engine;
 }
 
@@ -102,13 +83,7 @@ lathe_engine *lathe_engine_retain(lathe_engine *engine)
 
 static void engine_free(lathe_engine *engine)
 {
-    for (size_t i = 0; i < engine->easy_count; i++)
-        curl_easy_cleanup(engine->easy[i]);
-    if (engine->multi)
-        curl_multi_cleanup(engine->multi);
-    lathe_poller_free(engine->poller);
-    lathe_heap_clear(&engine->heap);
-    lathe_free(engine->sockets);
+    lathe_flight_clear(&engine->flight);
     lathe_lock_destroy(&engine->lock);
     lathe_free(engine);
 }
@@ -123,131 +98,6 @@ void lathe_engine_release(lathe_engine *engine)
     /* An inherited engine is left as it is: libcurl would speak on the parent's connections. */
     if (last && lathe_engine_is_ours(engine))
         engine_free(engine);
-}
-
-void lathe_engine_abandon(lathe_engine *engine)
-{
-    for (size_t i = 0; i < engine->socket_count; i++)
-        close(engine->sockets[i]);
-    engine->socket_count = 0;
-    lathe_poller_abandon(engine->poller);
-    engine->poller = NULL;
-}
-
-/* ---- Sockets --------------------------------------------------------------------------------- */
-
-/* Room for the sockets of one more attempt. */
-static bool reserve_sockets(lathe_engine *engine)
-{
-    bool done = true;
-    lathe_engine_lock(engine);
-    if (engine->socket_capacity - engine->socket_count < SOCKETS_EACH) {
-        size_t capacity = engine->socket_capacity * 2 + SOCKETS_EACH;
-        int *sockets = lathe_realloc(engine->sockets, capacity * sizeof *sockets);
-        done = sockets != NULL;
-        if (done) {
-            engine->sockets = sockets;
-            engine->socket_capacity = capacity;
-        }
-    }
-    lathe_engine_unlock(engine);
-    return done;
-}
-
-static bool remember_socket(lathe_engine *engine, int fd)
-{
-    if (!reserve_sockets(engine))
-        return false;
-    lathe_engine_lock(engine);
-    engine->sockets[engine->socket_count++] = fd;
-    lathe_engine_unlock(engine);
-    return true;
-}
-
-static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    (void)purpose;
-    lathe_call *call = self;
-#ifdef SOCK_CLOEXEC
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-#else
-    int fd = socket(address->family, address->socktype, address->protocol);
-    if (fd >= 0)
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-#endif
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    if (!remember_socket(call->engine, fd)) {
-        close(fd);
-        return CURL_SOCKET_BAD;
-    }
-    lathe_exchange_opened(&call->exchange, fd, &address->addr, address->addrlen);
-    return fd;
-}
-
-static int close_socket(void *self, curl_socket_t fd)
-{
-    lathe_engine *engine = self;
-    lathe_poller_watch(engine->poller, fd, 0);
-    lathe_engine_lock(engine);
-    for (size_t i = 0; i < engine->socket_count; i++)
-        if (engine->sockets[i] == fd) {
-            engine->sockets[i] = engine->sockets[--engine->socket_count];
-            break;
-        }
-    lathe_engine_unlock(engine);
-    return close(fd);
-}
-
-/* ---- libcurl's wishes ------------------------------------------------------------------------ */
-
-static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *self, void *socket)
-{
-    (void)easy, (void)socket;
-    lathe_engine *engine = self;
-    unsigned mask = what == CURL_POLL_REMOVE
-                        ? 0U
-                        : (what & CURL_POLL_IN ? (unsigned)LATHE_READABLE : 0U) |
-                              (what & CURL_POLL_OUT ? (unsigned)LATHE_WRITABLE : 0U);
-    return lathe_poller_watch(engine->poller, fd, mask) ? -1 : 0;
-}
-
-static int set_timer(CURLM *multi, long milliseconds, void *self)
-{
-    (void)multi;
-    lathe_engine *engine = self;
-    engine->curl_due = milliseconds < 0 ? INFINITY : lathe_clock() + (double)milliseconds / 1000;
-    return 0;
-}
-
-static bool make_multi(lathe_engine *engine)
-{
-    if (engine->multi)
-        return true;
-    CURLM *multi = curl_multi_init();
-    if (!multi)
-        return false;
-    curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-    curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine);
-    curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine);
-    engine->multi = multi;
-    return true;
-}
-
-static CURL *take_easy(lathe_engine *engine)
-{
-    return engine->easy_count ? engine->easy[--engine->easy_count] : curl_easy_init();
-}
-
-static void give_easy(lathe_engine *engine, CURL *easy)
-{
-    if (engine->easy_count == EASY_KEPT) {
-        curl_easy_cleanup(easy);
-        return;
-    }
-    curl_easy_reset(easy);
-    engine->easy[engine->easy_count++] = easy;
 }
 
 /* ---- Waiters and the lead -------------------------------------------------------------------- */
@@ -288,301 +138,104 @@ static void add_order_locked(lathe_engine *engine, lathe_call *call)
     engine->last_order = call;
 }
 
-/* ---- Calls, by the leader -------------------------------------------------------------------- */
+/* ---- What happens to calls, told by the leader ----------------------------------------------- */
 
-static void unlink_call(lathe_engine *engine, lathe_call *call)
+/* For a driver that reaps; once for what it has not seen yet. */
+static void list_locked(lathe_engine *engine, lathe_call *call)
 {
-    lathe_heap_remove(&engine->heap, &call->timer);
-    if (call->previous)
-        call->previous->next = call->next;
-    else if (engine->calls == call)
-        engine->calls = call->next;
-    if (call->next)
-        call->next->previous = call->previous;
-    call->next = call->previous = NULL;
-}
-
-/* Takes the attempt under way out of the CURLM. */
-static void detach(lathe_engine *engine, lathe_call *call)
-{
-    CURL *easy = call->exchange.easy;
-    if (!easy)
+    if (!call->reaped || call->told_of || call->cancelled || engine->emptied)
         return;
-    curl_multi_remove_handle(engine->multi, easy);
-    lathe_exchange_drop(&call->exchange);
-    give_easy(engine, easy);
+    call->told_of = true;
+    call->references++;
+    call->next_reaped = NULL;
+    if (engine->last_reaped)
+        engine->last_reaped->next_reaped = call;
+    else
+        engine->first_reaped = call;
+    engine->last_reaped = call;
 }
 
-/* The result stands in the call. */
-static void end_call(lathe_engine *engine, lathe_call *call)
+void lathe_engine_ended(lathe_engine *engine, lathe_call *call)
 {
-    detach(engine, call);
-    unlink_call(engine, call);
-    call->state = LATHE_CALL_ENDED;
-    engine->progress = true;
     lathe_engine_lock(engine);
     call->ended = true;
     bool tells = tell_locked(call);
-    if (call->reaped && !call->cancelled) {
-        call->next_ended = NULL;
-        if (engine->last_ended)
-            engine->last_ended->next_ended = call;
-        else
-            engine->first_ended = call;
-        engine->last_ended = call;
-        call->references++;
-    }
+    list_locked(engine, call);
     lathe_engine_unlock(engine);
     if (tells)
         pthread_cond_signal(&call->told);
     lathe_call_release(call);
 }
 
-static void fail_call(lathe_engine *engine, lathe_call *call, lathe_code code)
+void lathe_engine_announce(lathe_engine *engine, lathe_call *call)
 {
-    lathe_error_clear(&call->error);
-    call->error.attempts = call->attempts;
-    lathe_fail(&call->error, code, NULL);
-    end_call(engine, call);
-}
-
-/* When the call needs to be looked at without libcurl saying so. */
-static double next_due(const lathe_call *call)
-{
-    double due = call->deadline;
-    if (call->state == LATHE_CALL_BACKOFF && call->wake < due)
-        due = call->wake;
-    if (call->state == LATHE_CALL_RUNNING && !call->exchange.connected && call->connect_due < due)
-        due = call->connect_due;
-    return due;
-}
-
-static void start_attempt(lathe_engine *engine, lathe_call *call)
-{
-    CURL *easy = make_multi(engine) && reserve_sockets(engine) ? take_easy(engine) : NULL;
-    if (!easy) {
-        fail_call(engine, call, LATHE_MEMORY);
-        return;
-    }
-    call->state = LATHE_CALL_RUNNING;
-    call->attempt_started = lathe_clock();
-    call->connect_due = call->attempt_started + call->connect_timeout;
-    call->attempts++;
-    const lathe_outgoing outgoing = {.settings = lathe_client_settings(call->client),
-                                     .share = engine->share,
-                                     .url = call->url,
-                                     .body = call->body.data,
-                                     .body_size = call->body.size,
-                                     .lines = &call->lines,
-                                     .attempt = call->attempts,
-                                     .connect_timeout = call->connect_timeout};
-    lathe_code code = lathe_exchange_begin(&call->exchange, easy, &outgoing);
-    if (curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) ||
-        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, call) ||
-        curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket) ||
-        curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, engine))
-        code = LATHE_MEMORY;
-    if (!code)
-        code = lathe_heap_set(&engine->heap, &call->timer, next_due(call));
-    if (code || curl_multi_add_handle(engine->multi, easy))
-        fail_call(engine, call, LATHE_MEMORY);
-}
-
-/* Tells a waiter who wants to log a retry while it still waits. */
-static void announce(lathe_engine *engine, lathe_call *call)
-{
-    engine->progress = true;
     lathe_engine_lock(engine);
     call->news = true;
     bool tells = tell_locked(call);
+    list_locked(engine, call);
     lathe_engine_unlock(engine);
     if (tells)
         pthread_cond_signal(&call->told);
 }
 
-/* After an attempt that did not bring the result: again later, or the end. */
-static void follow_up(lathe_engine *engine, lathe_call *call, lathe_verdict *verdict)
-{
-    if (!verdict->retry) {
-        call->error = verdict->error;
-        end_call(engine, call);
-        return;
-    }
-    lathe_error_clear(&verdict->error);
-    call->state = LATHE_CALL_BACKOFF;
-    call->wake = lathe_clock() + verdict->delay;
-    lathe_heap_set(&engine->heap, &call->timer, next_due(call)); /* it is in already */
-    announce(engine, call);
-}
-
-static void record(lathe_engine *engine, lathe_call *call, const lathe_verdict *verdict)
+void lathe_engine_record(lathe_engine *engine, lathe_call *call, const lathe_verdict *verdict)
 {
     lathe_engine_lock(engine);
     lathe_attempt_record(call, verdict);
     lathe_engine_unlock(engine);
 }
 
-/* libcurl says that a transfer has ended. */
-static void finish_attempt(lathe_engine *engine, lathe_call *call, CURLcode result)
-{
-    CURL *easy = call->exchange.easy;
-    lathe_verdict verdict;
-    curl_multi_remove_handle(engine->multi, easy);
-    lathe_attempt_judge(call, result, &verdict);
-    give_easy(engine, easy);
-    record(engine, call, &verdict);
-    if (verdict.error.code)
-        follow_up(engine, call, &verdict);
-    else
-        end_call(engine, call);
-}
-
-/* Not connected in time: an attempt that failed, like others. */
-static void expire_attempt(lathe_engine *engine, lathe_call *call)
-{
-    lathe_verdict verdict;
-    lathe_attempt_expire(call, &verdict);
-    detach(engine, call);
-    record(engine, call, &verdict);
-    follow_up(engine, call, &verdict);
-}
-
-static void expire_call(lathe_engine *engine, lathe_call *call)
-{
-    lathe_attempt_overdue(call);
-    end_call(engine, call);
-}
-
 /* ---- One step -------------------------------------------------------------------------------- */
 
-static void begin_call(lathe_engine *engine, lathe_call *call)
-{
-    call->next = engine->calls;
-    if (call->next)
-        call->next->previous = call;
-    engine->calls = call;
-    start_attempt(engine, call);
-}
-
-static void take_order(lathe_engine *engine, lathe_call *call, bool cancelled)
+static void take_order(lathe_engine *engine, lathe_call *call, lathe_code cancelled)
 {
     if (call->state == LATHE_CALL_ENDED)
         return;
     if (cancelled)
-        fail_call(engine, call, LATHE_CANCELLED);
+        lathe_flight_fail(&engine->flight, call, cancelled);
     else if (lathe_client_closed(call->client))
-        fail_call(engine, call, LATHE_CLIENT_CLOSED);
+        lathe_flight_fail(&engine->flight, call, LATHE_CLIENT_CLOSED);
     else if (call->state == LATHE_CALL_NEW)
-        begin_call(engine, call);
+        lathe_flight_begin(&engine->flight, call);
 }
 
-static void sweep(lathe_engine *engine)
+static lathe_call *next_order_locked(lathe_engine *engine)
 {
-    for (lathe_call *call = engine->calls, *next; call; call = next) {
-        next = call->next;
-        if (lathe_client_closed(call->client))
-            fail_call(engine, call, LATHE_CLIENT_CLOSED);
-    }
+    lathe_call *call = engine->first_order;
+    if (!call)
+        return NULL;
+    engine->first_order = call->next_order;
+    if (!engine->first_order)
+        engine->last_order = NULL;
+    call->ordered = false;
+    return call;
 }
 
+static void take_sweep(lathe_engine *engine)
+{
+    lathe_engine_lock(engine);
+    bool sweep = engine->sweep, emptied = engine->emptied;
+    engine->sweep = false;
+    lathe_engine_unlock(engine);
+    if (sweep)
+        lathe_flight_sweep(&engine->flight, emptied ? LATHE_CANCELLED : LATHE_OK);
+}
+
+/* All of them, or until the step's time is over. */
 static void take_orders(lathe_engine *engine)
 {
-    bool sweeping = false;
-    for (;;) {
+    lathe_call *call;
+    do {
         lathe_engine_lock(engine);
-        lathe_call *call = engine->first_order;
-        sweeping = sweeping || engine->sweep;
-        engine->sweep = false;
-        bool cancelled = false;
-        if (call) {
-            engine->first_order = call->next_order;
-            if (!engine->first_order)
-                engine->last_order = NULL;
-            call->ordered = false;
-            cancelled = call->cancelled;
-        }
+        call = next_order_locked(engine);
+        bool cancelled = call && (call->cancelled || engine->emptied);
         lathe_engine_unlock(engine);
-        if (!call)
-            break;
-        take_order(engine, call, cancelled);
-        lathe_call_release(call); /* the order's */
-    }
-    if (sweeping)
-        sweep(engine);
-}
-
-/* A driver who was away is no reason to give up a connection that is being made. */
-static void forgive_lateness(lathe_engine *engine)
-{
-    double now = lathe_clock();
-    if (now - engine->stepped < lateness)
-        return;
-    for (lathe_call *call = engine->calls; call; call = call->next) {
-        if (call->state != LATHE_CALL_RUNNING || call->exchange.connected)
-            continue;
-        /* An attempt begun since, for the sake of another call's order, has not been late before.
-         */
-        call->connect_due += now - fmax(engine->stepped, call->attempt_started);
-        lathe_exchange_extend(&call->exchange, call->connect_due - call->attempt_started);
-    }
-}
-
-static void collect(lathe_engine *engine)
-{
-    CURLMsg *message;
-    int left;
-    while (engine->multi && (message = curl_multi_info_read(engine->multi, &left))) {
-        lathe_exchange *exchange = NULL;
-        if (message->msg != CURLMSG_DONE)
-            continue;
-        CURLcode result = message->data.result;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&exchange);
-        lathe_call *call = (lathe_call *)((char *)exchange - offsetof(lathe_call, exchange));
-        finish_attempt(engine, call, result);
-    }
-}
-
-static void run_curl_timer(lathe_engine *engine)
-{
-    int running;
-    if (!engine->multi || engine->curl_due > lathe_clock())
-        return;
-    engine->curl_due = INFINITY;
-    curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    collect(engine);
-}
-
-static void run_timers(lathe_engine *engine)
-{
-    double now = lathe_clock();
-    lathe_timer *timer;
-    while ((timer = lathe_heap_first(&engine->heap)) && timer->due <= now) {
-        lathe_call *call = (lathe_call *)((char *)timer - offsetof(lathe_call, timer));
-        double due = next_due(call); /* it may have connected meanwhile */
-        if (due > now)
-            lathe_heap_set(&engine->heap, timer, due);
-        else if (call->deadline <= now)
-            expire_call(engine, call);
-        else if (call->state == LATHE_CALL_BACKOFF)
-            start_attempt(engine, call);
-        else
-            expire_attempt(engine, call);
-    }
-}
-
-static double next_timer(const lathe_engine *engine)
-{
-    const lathe_timer *timer = lathe_heap_first(&engine->heap);
-    double due = timer && timer->due < engine->curl_due ? timer->due : engine->curl_due;
-    return due - lathe_clock();
-}
-
-static void feed_curl(lathe_engine *engine, const lathe_ready *ready)
-{
-    int running, mask = (ready->what & LATHE_READABLE ? CURL_CSELECT_IN : 0) |
-                        (ready->what & LATHE_WRITABLE ? CURL_CSELECT_OUT : 0) |
-                        (ready->what & LATHE_BROKEN ? CURL_CSELECT_ERR : 0);
-    curl_multi_socket_action(engine->multi, ready->fd, mask, &running);
+        if (call) {
+            take_order(engine, call, cancelled ? LATHE_CANCELLED : LATHE_OK);
+            lathe_call_release(call); /* the order's */
+        }
+    } while (call && !lathe_flight_over(&engine->flight));
+    take_sweep(engine);
 }
 
 /* Waits for descriptors; -1 when a signal came. Not at all when there are orders, which whoever
@@ -594,7 +247,7 @@ static int doze(lathe_engine *engine, lathe_ready *ready, double seconds)
     engine->asleep = !orders;
     lathe_engine_unlock(engine);
     int milliseconds = orders ? 0 : lathe_milliseconds(seconds);
-    int count = lathe_poller_wait(engine->poller, ready, BATCH, milliseconds);
+    int count = lathe_poller_wait(engine->flight.multi.poller, ready, BATCH, milliseconds);
     lathe_engine_lock(engine);
     engine->asleep = false;
     lathe_engine_unlock(engine);
@@ -606,27 +259,30 @@ static void wake_leader_locked(lathe_engine *engine)
     if (!engine->asleep)
         return;
     engine->asleep = false;
-    lathe_poller_wake(engine->poller);
+    lathe_poller_wake(engine->flight.multi.poller);
+}
+
+/* Half of the budget is for what is new, so that what arrives does not wait behind it. */
+static void set_budget(lathe_flight *flight, double budget)
+{
+    flight->until = isinf(budget) ? INFINITY : lathe_clock() + budget;
 }
 
 /* By the leader, without the lock. False when a signal ended the wait. */
-static bool drive(lathe_engine *engine, double seconds)
+static bool drive(lathe_engine *engine, double seconds, double budget)
 {
+    lathe_flight *flight = &engine->flight;
     lathe_ready ready[BATCH];
-    engine->progress = false;
-    forgive_lateness(engine);
+    flight->progress = false;
+    set_budget(flight, budget / 2);
     take_orders(engine);
-    run_curl_timer(engine);
-    double wait = next_timer(engine);
-    wait = engine->progress ? 0 : wait < seconds ? wait : seconds;
+    lathe_flight_prepare(flight);
+    double wait = lathe_flight_next(flight);
+    wait = flight->progress ? 0 : wait < seconds ? wait : seconds;
     int count = doze(engine, ready, wait);
-    engine->stepped = lathe_clock();
-    for (int i = 0; i < count; i++)
-        feed_curl(engine, &ready[i]);
-    collect(engine);
-    run_curl_timer(engine);
-    run_timers(engine); /* last: what has arrived counts, however late the step */
-    engine->stepped = lathe_clock();
+    set_budget(flight, budget / 2);
+    lathe_flight_work(flight, ready, count, count == BATCH);
+    flight->until = INFINITY;
     return count >= 0;
 }
 
@@ -643,7 +299,7 @@ static void take_orders_locked(lathe_engine *engine)
     }
 }
 
-/* Has the queue worked off: here, or by who leads. */
+/* Has the queue worked off: here, or by who leads. A loop hears of what is there to be reaped. */
 static void settle(lathe_engine *engine)
 {
     lathe_engine_lock(engine);
@@ -651,16 +307,28 @@ static void settle(lathe_engine *engine)
         wake_leader_locked(engine);
     else
         take_orders_locked(engine);
+    if (engine->first_reaped)
+        lathe_poller_wake(engine->flight.multi.poller);
     unlock_and_hand_on(engine);
 }
 
 /* ---- What everybody may call ----------------------------------------------------------------- */
 
+/* The time that the driver was away does not count. */
+static void come_back(lathe_engine *engine)
+{
+    if (isnan(engine->left))
+        return;
+    engine->flight.away += lathe_clock() - engine->left;
+    engine->left = NAN;
+}
+
 void lathe_engine_submit(lathe_engine *engine, lathe_call *call)
 {
-    call->started = lathe_clock();
     call->deadline = call->started + call->timeout;
     lathe_engine_lock(engine);
+    come_back(engine);
+    call->away = engine->flight.away;
     call->submitted = true;
     call->references += 2; /* the engine's and the order's */
     add_order_locked(engine, call);
@@ -672,8 +340,8 @@ void lathe_engine_cancel(lathe_engine *engine, lathe_call *call)
 {
     lathe_engine_lock(engine);
     bool alive = call->submitted && !call->ended;
+    call->cancelled = true; /* one that has ended is not reaped any more */
     if (alive) {
-        call->cancelled = true;
         if (!call->ordered)
             call->references++;
         add_order_locked(engine, call);
@@ -719,7 +387,7 @@ static bool lead(lathe_engine *engine, double until)
 {
     engine->led = true;
     lathe_engine_unlock(engine);
-    bool quiet = drive(engine, until - lathe_clock());
+    bool quiet = drive(engine, until - lathe_clock(), INFINITY);
     lathe_engine_lock(engine);
     engine->led = false;
     return quiet;
@@ -751,37 +419,86 @@ lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seco
     return result;
 }
 
-bool lathe_engine_step(lathe_engine *engine, double seconds)
+bool lathe_engine_step(lathe_engine *engine, double seconds, double budget)
 {
+    bool quiet = false;
     lathe_engine_lock(engine);
-    bool mine = !engine->led;
-    bool quiet = mine && lead(engine, lathe_clock() + seconds);
+    if (!engine->led) {
+        engine->led = true;
+        lathe_engine_unlock(engine);
+        come_back(engine);
+        quiet = drive(engine, seconds, budget);
+        lathe_engine_lock(engine);
+        engine->led = false;
+    }
     unlock_and_hand_on(engine);
     return quiet;
 }
 
-lathe_call *lathe_engine_reap(lathe_engine *engine)
+static lathe_call *next_reaped_locked(lathe_engine *engine)
 {
-    lathe_engine_lock(engine);
-    lathe_call *call = engine->first_ended;
-    if (call) {
-        engine->first_ended = call->next_ended;
-        if (!engine->first_ended)
-            engine->last_ended = NULL;
-    }
-    lathe_engine_unlock(engine);
+    lathe_call *call = engine->first_reaped;
+    if (!call)
+        return NULL;
+    engine->first_reaped = call->next_reaped;
+    if (!engine->first_reaped)
+        engine->last_reaped = NULL;
+    call->told_of = false;
     return call;
+}
+
+/* The list's reference is given up; the caller has the one that lathe_call_new gave. */
+lathe_call *lathe_engine_reap(lathe_engine *engine, lathe_wait *what)
+{
+    for (;;) {
+        lathe_engine_lock(engine);
+        lathe_call *call = next_reaped_locked(engine);
+        bool gone = call && call->cancelled;
+        if (call) {
+            *what = call->ended ? LATHE_WAIT_DONE : LATHE_WAIT_EVENT;
+            call->news = false;
+        }
+        lathe_engine_unlock(engine);
+        if (call)
+            lathe_call_release(call);
+        if (!gone)
+            return call;
+    }
 }
 
 double lathe_engine_next(lathe_engine *engine)
 {
     lathe_engine_lock(engine);
-    bool orders = engine->first_order != NULL;
+    /* Whoever leads meanwhile is soon done. */
+    bool now = engine->led || engine->first_order || engine->sweep || engine->first_reaped;
+    double next = now ? 0 : lathe_flight_next(&engine->flight);
     lathe_engine_unlock(engine);
-    return orders ? 0 : next_timer(engine);
+    return next > 0 ? next : 0;
 }
 
 int lathe_engine_descriptor(const lathe_engine *engine)
 {
-    return lathe_poller_descriptor(engine->poller);
+    return lathe_poller_descriptor(engine->flight.multi.poller);
+}
+
+void lathe_engine_leave(lathe_engine *engine)
+{
+    if (isnan(engine->left))
+        engine->left = lathe_clock();
+}
+
+bool lathe_engine_empty(lathe_engine *engine)
+{
+    lathe_engine_lock(engine);
+    engine->emptied = engine->sweep = true;
+    lathe_engine_unlock(engine);
+    settle(engine);
+    lathe_wait what;
+    while (lathe_engine_reap(engine, &what))
+        continue;
+    lathe_engine_lock(engine);
+    bool empty = !engine->led && !engine->first_order && !engine->flight.calls;
+    engine->emptied = !empty;
+    lathe_engine_unlock(engine);
+    return empty;
 }

@@ -12,17 +12,21 @@
 #include <stdatomic.h>
 
 #include "buf.h"
+#include "flight.h"
+#include "gate.h"
 #include "headers.h"
-#include "heap.h"
 #include "promptlathe.h"
 #include "transport.h"
 
 typedef struct lathe_engine lathe_engine;
 
+struct lathe_verdict;
+
 enum { LATHE_EVENTS_KEPT = 16 };
 
 typedef enum lathe_state {
     LATHE_CALL_NEW,
+    LATHE_CALL_HELD,    /* waits for its turn */
     LATHE_CALL_RUNNING, /* an attempt is in the CURLM */
     LATHE_CALL_BACKOFF, /* until the next attempt */
     LATHE_CALL_ENDED,
@@ -31,7 +35,7 @@ typedef enum lathe_state {
 struct lathe_call {
     /* fixed before the call is submitted */
     lathe_client *client;
-    lathe_engine *engine;
+    lathe_engine *engine; /* NULL before it is started, or when it could not be */
     lathe_verb verb;
     char *url;
     lathe_buf body;
@@ -40,11 +44,13 @@ struct lathe_call {
     int max_retries;
     atomic_int references;
     pthread_cond_t told; /* on the monotonic clock */
-    bool reaped;         /* ends in the engine's list for lathe_engine_reap, not with a waiter */
+    bool reaped;         /* for lathe_engine_reap, not for a waiter */
+    void *tag;
 
     /* under the engine's lock */
     bool submitted, ordered, cancelled, ended, news;
-    struct lathe_call *next_order, *next_ended;
+    bool told_of; /* in the list of what is to be reaped */
+    struct lathe_call *next_order, *next_reaped;
     bool waiting, woken; /* somebody sleeps for this call; and has been told to look */
     struct lathe_call *next_waiting, *previous_waiting;
     lathe_event events[LATHE_EVENTS_KEPT];
@@ -52,9 +58,12 @@ struct lathe_call {
 
     /* the leader's */
     lathe_state state;
-    struct lathe_call *next, *previous;
+    struct lathe_call *next, *previous, *next_held, *previous_held;
     lathe_timer timer;
     double started, deadline, wake, connect_due, attempt_started;
+    double away;   /* the engine's, when `deadline` was right */
+    bool ticketed; /* the gate counts the attempt under way */
+    lathe_ticket ticket;
     int attempts;
     lathe_exchange exchange;
 
@@ -70,11 +79,8 @@ lathe_engine *lathe_engine_retain(lathe_engine *engine);
 void lathe_engine_release(lathe_engine *engine);
 /* Whether it was made in this process, not inherited by a fork. */
 bool lathe_engine_is_ours(const lathe_engine *engine);
-/* In a fork's child: closes the inherited descriptors by number. What libcurl holds is left alone.
- */
-void lathe_engine_abandon(lathe_engine *engine);
 
-/* Queues a call; its clock starts. */
+/* Queues a call. */
 void lathe_engine_submit(lathe_engine *engine, lathe_call *call);
 /* Ends a call with LATHE_CANCELLED, here or by the leader. */
 void lathe_engine_cancel(lathe_engine *engine, lathe_call *call);
@@ -84,16 +90,23 @@ void lathe_engine_sweep(lathe_engine *engine);
 /* Waits for `call` as leader or follower, as lathe_call_wait says. */
 lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seconds, bool signals);
 
-/* For a loop of its own: drives once, waiting at most `seconds`; false when a signal ended the wait
- * or somebody else leads. */
-bool lathe_engine_step(lathe_engine *engine, double seconds);
-/* The next call that ended, or NULL: of calls submitted with `reaped`. Its reference goes over. */
-lathe_call *lathe_engine_reap(lathe_engine *engine);
-/* Readable when a step has something to do; -1 where the system has none. */
+/* For a loop of its own: see lathe_loop_step and its kin in the public header. False also when
+ * somebody else leads, who ends a call or a client. */
+bool lathe_engine_step(lathe_engine *engine, double seconds, double budget);
+lathe_call *lathe_engine_reap(lathe_engine *engine, lathe_wait *what);
 int lathe_engine_descriptor(const lathe_engine *engine);
-/* Seconds until a step is due without the descriptor: 0 when the queue has orders; INFINITY. By the
- * driver only. */
 double lathe_engine_next(lathe_engine *engine);
+void lathe_engine_leave(lathe_engine *engine);
+/* Cancels all calls, whose results nobody takes any more. True when the engine is free for another
+ * loop. */
+bool lathe_engine_empty(lathe_engine *engine);
+
+/* By flight.c: a call's result stands in it; its waiter may log a retry; what happened, for logs.
+ */
+void lathe_engine_ended(lathe_engine *engine, lathe_call *call);
+void lathe_engine_announce(lathe_engine *engine, lathe_call *call);
+void lathe_engine_record(lathe_engine *engine, lathe_call *call,
+                         const struct lathe_verdict *verdict);
 
 void lathe_engine_lock(lathe_engine *engine);
 void lathe_engine_unlock(lathe_engine *engine);

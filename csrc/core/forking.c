@@ -23,23 +23,28 @@ static void release_all(void)
     pthread_mutex_unlock(&registry);
 }
 
-static void in_child(void)
+static void renew_child(void)
 {
     atomic_fetch_add(&generation, 1);
+    for (int class = 0; class < LATHE_LOCK_CLASSES; class ++)
+        for (lathe_lock *lock = locks[class]; lock; lock = lock->next)
+            if (lock->in_child)
+                lock->in_child(lock);
     release_all();
 }
 
 static void register_handlers(void)
 {
-    pthread_atfork(take_all, release_all, in_child);
+    pthread_atfork(take_all, release_all, renew_child);
 }
 
-void lathe_lock_init(lathe_lock *lock, lathe_lock_class class)
+void lathe_lock_init(lathe_lock *lock, lathe_lock_class class, void (*in_child)(lathe_lock *lock))
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, register_handlers);
     pthread_mutex_init(&lock->mutex, NULL);
     lock->class = class;
+    lock->in_child = in_child;
     pthread_mutex_lock(&registry);
     lock->previous = NULL;
     lock->next = locks[class];

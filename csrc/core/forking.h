@@ -16,10 +16,12 @@ typedef enum lathe_lock_class {
 typedef struct lathe_lock {
     pthread_mutex_t mutex;
     lathe_lock_class class;
+    void (*in_child)(
+        struct lathe_lock *lock); /* in a fork's child, with every lock held; or NULL */
     struct lathe_lock *next, *previous;
 } lathe_lock;
 
-void lathe_lock_init(lathe_lock *lock, lathe_lock_class class);
+void lathe_lock_init(lathe_lock *lock, lathe_lock_class class, void (*in_child)(lathe_lock *lock));
 void lathe_lock_destroy(lathe_lock *lock);
 
 /* Grows by one in each fork's child. */

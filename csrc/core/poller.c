@@ -86,7 +86,9 @@ void lathe_poller_free(lathe_poller *poller)
 
 void lathe_poller_abandon(lathe_poller *poller)
 {
-    lathe_poller_free(poller); /* closing a copy of a descriptor does not touch the set */
+    close(poller->epoll); /* closing a copy of a descriptor does not touch the set */
+    wake_close(poller->wake);
+    poller->epoll = poller->wake[0] = poller->wake[1] = -1;
 }
 
 lathe_code lathe_poller_watch(lathe_poller *poller, int fd, unsigned what)
@@ -177,7 +179,8 @@ void lathe_poller_free(lathe_poller *poller)
 
 void lathe_poller_abandon(lathe_poller *poller)
 {
-    lathe_poller_free(poller);
+    wake_close(poller->wake);
+    poller->wake[0] = poller->wake[1] = -1;
 }
 
 lathe_code lathe_poller_watch(lathe_poller *poller, int fd, unsigned what)

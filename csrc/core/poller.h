@@ -16,7 +16,8 @@ typedef struct lathe_poller lathe_poller;
 /* NULL without memory or descriptors (errno). */
 lathe_poller *lathe_poller_new(void);
 void lathe_poller_free(lathe_poller *poller);
-/* In a fork's child: gives up the inherited poller without a call on the shared epoll set. */
+/* In a fork's child, by its handler: closes the inherited descriptors without a call on the shared
+ * epoll set. The poller itself is left. */
 void lathe_poller_abandon(lathe_poller *poller);
 
 /* What to wait for at `fd`; 0 forgets it. By the driver only. LATHE_OK or LATHE_MEMORY. */

@@ -23,7 +23,8 @@ static lathe_limit *find(lathe_limits *limits, const char *kind, size_t size)
     for (size_t i = 0; i < limits->count; i++)
         if (strlen(limits->items[i].kind) == size && !memcmp(limits->items[i].kind, kind, size))
             return &limits->items[i];
-    if (limits->count == LATHE_LIMIT_KINDS || !size || size >= sizeof limits->items[0].kind)
+    if (limits->count == LATHE_LIMIT_KINDS || !size || size >= sizeof limits->items[0].kind ||
+        !lathe_utf8_valid(kind, size))
         return NULL;
     lathe_limit *limit = &limits->items[limits->count++];
     *limit = (lathe_limit){.limit = -1, .remaining = -1};

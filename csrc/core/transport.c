@@ -226,18 +226,45 @@ static size_t receive_body(char *data, size_t unit, size_t count, void *self)
     return code ? stop(exchange, LATHE_STOP_MEMORY, NULL) : size;
 }
 
+/* Two requests under way tell whether a connection carries both, long before one is answered. */
+static void note_connection(lathe_exchange *exchange, int local_port)
+{
+    lathe_server *server = exchange->server;
+    server->unreachable = false;
+    if (!server->first) {
+        server->first = exchange;
+        server->first_port = local_port;
+    } else if (server->carries == LATHE_CARRIES_UNKNOWN) {
+        server->carries = local_port == server->first_port ? LATHE_CARRIES_MANY : LATHE_CARRIES_ONE;
+    }
+}
+
+/* The version that an answer came by corrects what connections seemed to show. */
+static void note_end(lathe_exchange *exchange, bool answered)
+{
+    lathe_server *server = exchange->server;
+    long version = 0;
+    if (answered && exchange->settings->https) {
+        curl_easy_getinfo(exchange->easy, CURLINFO_HTTP_VERSION, &version);
+        server->carries = version >= CURL_HTTP_VERSION_2_0 ? LATHE_CARRIES_MANY : LATHE_CARRIES_ONE;
+    }
+    if (!exchange->connected)
+        server->unreachable = true;
+}
+
 /* Called when a connection is there, before the request goes out. A second time means that libcurl
  * sends again by itself, since the connection it reused was dead: that is ours to decide and count.
  */
 static int before_request(void *self, char *address, char *local, int port, int local_port)
 {
-    (void)address, (void)local, (void)port, (void)local_port;
+    (void)address, (void)local, (void)port;
     lathe_exchange *exchange = self;
     if (exchange->connected) {
         stop(exchange, LATHE_STOP_RESEND, NULL);
         return CURL_PREREQFUNC_ABORT;
     }
     exchange->connected = true;
+    note_connection(exchange, local_port);
     return CURL_PREREQFUNC_OK;
 }
 
@@ -358,9 +385,10 @@ static lathe_code set_request(CURL *easy, lathe_exchange *exchange, const lathe_
 }
 
 lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
-                                const lathe_outgoing *outgoing)
+                                const lathe_outgoing *outgoing, lathe_server *server)
 {
     *exchange = (lathe_exchange){.easy = easy,
+                                 .server = server,
                                  .settings = outgoing->settings,
                                  .body_sent_size = outgoing->body_size,
                                  .socket = -1,
@@ -471,7 +499,6 @@ static lathe_phase phase_of(const lathe_exchange *exchange, CURLcode result)
     case CURLE_SSL_ISSUER_ERROR:
         return LATHE_PHASE_TLS;
     case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_PARTIAL_FILE:
         return LATHE_PHASE_READ;
     case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 or no HTTP at all */
         return exchange->connected ? LATHE_PHASE_READ : LATHE_PHASE_CONNECT;
@@ -513,6 +540,7 @@ void lathe_exchange_timeout(lathe_exchange *exchange, double seconds, const char
                             lathe_error *error)
 {
     lathe_phase phase = lathe_exchange_phase(exchange);
+    note_end(exchange, false);
     fill_connection(exchange, phase, error);
     error->curl_code = CURLE_OPERATION_TIMEDOUT;
     snprintf(error->curl_message, sizeof error->curl_message, "%s",
@@ -574,6 +602,20 @@ static bool is_head_too_large(const lathe_exchange *exchange, CURLcode result)
     return result == CURLE_OUT_OF_MEMORY && exchange->connected && !exchange->headers_done;
 }
 
+/* Whether a body whose length nobody told begins as an object and does not end as one. Over HTTP/2
+ * libcurl takes a stream that was reset without an error for the body's end; 7.88 also does that
+ * with a connection that broke. */
+static bool is_cut_off(const lathe_exchange *exchange)
+{
+    const char *body = exchange->body.data;
+    size_t size = exchange->body.size;
+    if (exchange->status != 200 || exchange->old_http || exchange->sized || exchange->gunzip)
+        return false;
+    while (size && memchr(" \t\r\n", body[size - 1], 4))
+        size--;
+    return size && body[0] == '{' && body[size - 1] != '}';
+}
+
 static lathe_code judge(lathe_exchange *exchange, CURLcode result, bool *final, lathe_error *error)
 {
     if (exchange->stop) {
@@ -600,6 +642,8 @@ static lathe_code judge(lathe_exchange *exchange, CURLcode result, bool *final, 
                    lathe_gunzip_complete(exchange->gunzip);
     if (!decoded)
         return broken(exchange, CURLE_PARTIAL_FILE, "the gzip body is cut off", error);
+    if (is_cut_off(exchange))
+        return broken(exchange, CURLE_PARTIAL_FILE, "the body is cut off", error);
     return LATHE_OK;
 }
 
@@ -621,6 +665,7 @@ lathe_code lathe_exchange_end(lathe_exchange *exchange, CURLcode result, lathe_a
                               bool *final, lathe_error *error)
 {
     lathe_code code = judge(exchange, result, final, error);
+    note_end(exchange, result == CURLE_OK && exchange->headers_done);
     if (!code && take_answer(exchange, answer)) {
         *final = true;
         code = lathe_fail(error, LATHE_MEMORY, NULL);
@@ -631,6 +676,8 @@ lathe_code lathe_exchange_end(lathe_exchange *exchange, CURLcode result, lathe_a
 
 void lathe_exchange_drop(lathe_exchange *exchange)
 {
+    if (exchange->server && exchange->server->first == exchange)
+        exchange->server->first = NULL;
     lathe_free(exchange->slist);
     lathe_buf_clear(&exchange->head);
     lathe_buf_clear(&exchange->body);
@@ -645,12 +692,14 @@ void lathe_answer_clear(lathe_answer *answer)
     *answer = (lathe_answer){0};
 }
 
+double lathe_http_time(const char *text)
+{
+    time_t time = text ? curl_getdate(text, NULL) : -1;
+    return time == -1 ? (double)NAN : (double)time;
+}
+
 double lathe_http_date(const char *text, const char *date)
 {
-    time_t then = curl_getdate(text, NULL), now = date ? curl_getdate(date, NULL) : -1;
-    if (then == -1)
-        return NAN;
-    if (now == -1)
-        now = time(NULL);
-    return difftime(then, now);
+    double now = lathe_http_time(date);
+    return lathe_http_time(text) - (isnan(now) ? (double)time(NULL) : now);
 }

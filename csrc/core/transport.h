@@ -30,6 +30,20 @@ typedef enum lathe_stop {
     LATHE_STOP_BODY,
 } lathe_stop;
 
+/* What the connections of an engine have shown of the server. */
+typedef enum lathe_carries {
+    LATHE_CARRIES_UNKNOWN,
+    LATHE_CARRIES_ONE,  /* a connection carries one request at a time: HTTP/1.1 */
+    LATHE_CARRIES_MANY, /* HTTP/2 */
+} lathe_carries;
+
+typedef struct lathe_server {
+    lathe_carries carries;
+    bool unreachable;                   /* the last attempt did not connect, and nothing is known */
+    const struct lathe_exchange *first; /* an attempt under way that is connected, or NULL */
+    int first_port;                     /* the local end of its connection */
+} lathe_server;
+
 /* What an attempt sends. Borrowed until the attempt ends. */
 typedef struct lathe_outgoing {
     const lathe_settings *settings;
@@ -43,7 +57,9 @@ typedef struct lathe_outgoing {
 } lathe_outgoing;
 
 typedef struct lathe_exchange {
-    CURL *easy; /* NULL between attempts */
+    CURL *easy;                /* NULL between attempts */
+    struct lathe_multi *multi; /* whose sockets it uses */
+    lathe_server *server;
     const lathe_settings *settings;
     size_t body_sent_size;
     double started;
@@ -79,9 +95,9 @@ typedef struct lathe_answer {
 void lathe_answer_clear(lathe_answer *answer);
 
 /* Sets the handle up; the engine adds it to its multi. LATHE_OK or LATHE_MEMORY; end it in any
- * case. */
+ * case. What its connection shows goes into `server`. */
 lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
-                                const lathe_outgoing *outgoing);
+                                const lathe_outgoing *outgoing, lathe_server *server);
 
 /* Notes the socket that was opened for the attempt. */
 void lathe_exchange_opened(lathe_exchange *exchange, int fd, const struct sockaddr *address,
@@ -106,6 +122,9 @@ lathe_phase lathe_exchange_phase(const lathe_exchange *exchange);
 
 /* Grants an attempt that still connects `seconds` more in all. */
 void lathe_exchange_extend(lathe_exchange *exchange, double seconds);
+
+/* Seconds since 1970 of a date in a header (RFC 9110, 5.6.7); NAN when it is none, or for NULL. */
+double lathe_http_time(const char *text);
 
 /* Seconds from now until the date in a header (RFC 9110, 5.6.7), by the clock of the answer's own
  * `date` where there is one; NAN when it is no date. */

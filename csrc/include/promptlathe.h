@@ -409,12 +409,13 @@ void lathe_response_free(lathe_response *response);
 lathe_code lathe_response_read(const lathe_response *response, const lathe_sink *sink,
                                lathe_error *error);
 
-/* Checks the request, writes its body and headers. Nothing is sent. `options` may be NULL.
- * LATHE_INVALID_REQUEST, LATHE_CONFIGURATION, LATHE_CLIENT_CLOSED. */
+/* Checks the request, writes its body and headers. Nothing is sent; the call's deadline begins
+ * here. `options` may be NULL. LATHE_INVALID_REQUEST, LATHE_CONFIGURATION, LATHE_CLIENT_CLOSED. */
 lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
                           const lathe_options *options, lathe_call **call, lathe_error *error);
 
-/* Puts the call in its engine's queue; its deadline begins here. Once per call. Never waits. */
+/* Puts the call in the queue of the client's shared engine. Once per call, and not for one that was
+ * given to a loop. Never waits. */
 void lathe_call_start(lathe_call *call);
 
 typedef enum lathe_wait {
@@ -452,7 +453,7 @@ void lathe_call_redact(const lathe_call *call, char *data, size_t size);
 const char *lathe_call_url(const lathe_call *call);
 
 /* Ends the call, unless it has not been started or has ended: the result is LATHE_CANCELLED. Never
- * waits for another thread's network work. */
+ * waits for another thread's network work. A call of a loop is not reaped any more. */
 void lathe_call_cancel(lathe_call *call);
 
 /* After LATHE_WAIT_DONE, once: the response, or why there is none. */
@@ -465,6 +466,43 @@ void lathe_call_free(lathe_call *call);
 lathe_code lathe_call_run(lathe_client *client, const lathe_request *request,
                           const lathe_options *options, lathe_response **response,
                           lathe_error *error);
+
+/* ---- Loops: many calls, one driver ----------------------------------------------------------- */
+
+/* An engine that one driver has for itself: an event loop, or a thread with many calls in flight.
+ * It has no thread of its own: its calls go on in lathe_loop_step alone. One thread at a time may
+ * use it; cancelling its calls and closing its client is free to all. */
+typedef struct lathe_loop lathe_loop;
+
+/* LATHE_CLIENT_CLOSED; LATHE_MEMORY, also without descriptors. */
+lathe_code lathe_loop_new(lathe_client *client, lathe_loop **loop, lathe_error *error);
+/* Cancels the calls still in it. Its descriptor may be closed here: stop watching it before. */
+void lathe_loop_free(lathe_loop *loop);
+/* False in a fork's child for a loop of the parent's: it is of no use but to be freed. */
+bool lathe_loop_is_ours(const lathe_loop *loop);
+
+/* Puts a call of the loop's client, or of one that shares its connections, in the loop's queue.
+ * Instead of lathe_call_start. `tag` is the caller's own. Never waits and sends nothing: a step
+ * does.
+ */
+void lathe_loop_start(lathe_loop *loop, lathe_call *call, void *tag);
+void *lathe_call_tag(const lathe_call *call);
+
+/* Readable when a step has something to do; -1 where the system has no such descriptor (it has with
+ * epoll): then only steps that wait are of use. */
+int lathe_loop_descriptor(const lathe_loop *loop);
+/* Seconds until a step is due without the descriptor: 0 when there is something to do already, or
+ * INFINITY. Ask again after each start, step and cancel. */
+double lathe_loop_next(lathe_loop *loop);
+/* Waits at most `seconds` for something to do and does it, for about `budget` seconds at most
+ * (INFINITY: all of it): what is left is done by the next step. False when a signal ended the wait.
+ */
+bool lathe_loop_step(lathe_loop *loop, double seconds, double budget);
+/* A call that has ended (LATHE_WAIT_DONE: take its result, then free it) or has events to be read
+ * (LATHE_WAIT_EVENT); NULL when there is none. */
+lathe_call *lathe_loop_reap(lathe_loop *loop, lathe_wait *what);
+/* The driver will be away: the deadlines of its calls stand still until the next step. */
+void lathe_loop_leave(lathe_loop *loop);
 
 /* "promptlathe/0.1.0 libcurl/7.88.1 ..." as sent in User-Agent without the host's part; static. */
 const char *lathe_version(void);

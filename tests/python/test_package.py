@@ -85,7 +85,7 @@ def test_core_names_are_its_own(core_build: Path) -> None:
 @pytest.mark.parametrize(
     ("prefix", "files"),
     [
-        ("curl_", {"transport", "engine", "settings"}),  # settings: to take addresses apart
+        ("curl_", {"transport", "multi", "settings"}),  # settings: to take addresses apart
         ("json_", {"value_jansson", "response", "quote"}),
         ("inflate", {"gunzip"}),
     ],

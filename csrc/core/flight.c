@@ -1,0 +1,358 @@
+#include "flight.h"
+
+#include <string.h>
+
+#include "attempt.h"
+#include "client.h"
+#include "clock.h"
+#include "error.h"
+
+/* A driver that was away longer than this has made connecting calls late, not the network. */
+static const double lateness = 0.05;
+
+/* A gate that the answers of another engine may open meanwhile is looked at this often. */
+static const double look_again = 0.25;
+
+bool lathe_flight_init(lathe_flight *flight, lathe_engine *engine, lathe_lock *lock,
+                       lathe_share *share)
+{
+    flight->engine = engine;
+    flight->share = share;
+    flight->look = flight->until = INFINITY;
+    flight->stepped = lathe_clock();
+    lathe_window_init(&flight->window);
+    return lathe_multi_init(&flight->multi, lock);
+}
+
+void lathe_flight_clear(lathe_flight *flight)
+{
+    lathe_multi_clear(&flight->multi);
+    lathe_heap_clear(&flight->heap);
+}
+
+bool lathe_flight_over(const lathe_flight *flight)
+{
+    return flight->until < INFINITY && lathe_clock() >= flight->until;
+}
+
+/* ---- Lists ----------------------------------------------------------------------------------- */
+
+static void link_call(lathe_flight *flight, lathe_call *call)
+{
+    call->previous = NULL;
+    call->next = flight->calls;
+    if (call->next)
+        call->next->previous = call;
+    flight->calls = call;
+}
+
+static void unlink_call(lathe_flight *flight, lathe_call *call)
+{
+    if (call->previous)
+        call->previous->next = call->next;
+    else if (flight->calls == call)
+        flight->calls = call->next;
+    if (call->next)
+        call->next->previous = call->previous;
+    call->next = call->previous = NULL;
+}
+
+static void hold(lathe_flight *flight, lathe_call *call)
+{
+    call->state = LATHE_CALL_HELD;
+    call->next_held = NULL;
+    call->previous_held = flight->last_held;
+    if (flight->last_held)
+        flight->last_held->next_held = call;
+    else
+        flight->first_held = call;
+    flight->last_held = call;
+    flight->held++;
+}
+
+static void unhold(lathe_flight *flight, lathe_call *call)
+{
+    if (call->previous_held)
+        call->previous_held->next_held = call->next_held;
+    else
+        flight->first_held = call->next_held;
+    if (call->next_held)
+        call->next_held->previous_held = call->previous_held;
+    else
+        flight->last_held = call->previous_held;
+    call->next_held = call->previous_held = NULL;
+    flight->held--;
+}
+
+/* ---- Ends ------------------------------------------------------------------------------------ */
+
+/* Ends an attempt under way without an answer. */
+static void drop_attempt(lathe_flight *flight, lathe_call *call)
+{
+    lathe_multi_drop(&flight->multi, &call->exchange);
+    if (call->ticketed)
+        lathe_client_tell(call->client, 0, &call->ticket, NULL, 0, -1);
+    call->ticketed = false;
+}
+
+/* The result stands in the call. */
+static void end_call(lathe_flight *flight, lathe_call *call)
+{
+    drop_attempt(flight, call);
+    if (call->state == LATHE_CALL_HELD)
+        unhold(flight, call);
+    lathe_heap_remove(&flight->heap, &call->timer);
+    unlink_call(flight, call);
+    call->state = LATHE_CALL_ENDED;
+    flight->progress = true;
+    lathe_engine_ended(flight->engine, call);
+}
+
+void lathe_flight_fail(lathe_flight *flight, lathe_call *call, lathe_code code)
+{
+    lathe_error_clear(&call->error);
+    call->error.attempts = call->attempts;
+    lathe_fail(&call->error, code, NULL);
+    end_call(flight, call);
+}
+
+void lathe_flight_sweep(lathe_flight *flight, lathe_code code)
+{
+    for (lathe_call *call = flight->calls, *next; call; call = next) {
+        next = call->next;
+        if (code || lathe_client_closed(call->client))
+            lathe_flight_fail(flight, call, code ? code : LATHE_CLIENT_CLOSED);
+    }
+}
+
+/* ---- Attempts -------------------------------------------------------------------------------- */
+
+/* Moved on by the time that the driver was away. */
+static double deadline_of(const lathe_flight *flight, lathe_call *call)
+{
+    call->deadline += flight->away - call->away;
+    call->away = flight->away;
+    return call->deadline;
+}
+
+/* When the call needs to be looked at without libcurl saying so. */
+static double next_due(const lathe_flight *flight, lathe_call *call)
+{
+    double due = deadline_of(flight, call);
+    if (call->state == LATHE_CALL_BACKOFF && call->wake < due)
+        due = call->wake;
+    if (call->state == LATHE_CALL_RUNNING && !call->exchange.connected && call->connect_due < due)
+        due = call->connect_due;
+    return due;
+}
+
+static void start_attempt(lathe_flight *flight, lathe_call *call)
+{
+    call->state = LATHE_CALL_RUNNING;
+    call->attempt_started = lathe_clock();
+    call->connect_due = call->attempt_started + call->connect_timeout;
+    call->attempts++;
+    const lathe_outgoing outgoing = {.settings = lathe_client_settings(call->client),
+                                     .share = flight->share,
+                                     .url = call->url,
+                                     .body = call->body.data,
+                                     .body_size = call->body.size,
+                                     .lines = &call->lines,
+                                     .attempt = call->attempts,
+                                     .connect_timeout = call->connect_timeout};
+    lathe_code code = lathe_multi_begin(&flight->multi, &call->exchange, &outgoing);
+    if (code)
+        lathe_flight_fail(flight, call, code);
+    else
+        lathe_heap_set(&flight->heap, &call->timer, next_due(flight, call)); /* it is in already */
+}
+
+/* Whether a call may have its attempt now; else sets when to look again. */
+static bool may_start(lathe_flight *flight, lathe_call *call)
+{
+    flight->look = INFINITY;
+    if (lathe_multi_holds(&flight->multi) ||
+        !lathe_window_open(&flight->window, flight->multi.running))
+        return false; /* until something ends */
+    double wait = lathe_client_ask(call->client, lathe_attempt_random(call), &call->ticket);
+    call->ticketed = wait <= 0;
+    if (!call->ticketed)
+        flight->look = lathe_clock() + fmin(wait, look_again);
+    return call->ticketed;
+}
+
+/* Lets those who wait have their turn, in order. */
+static void admit(lathe_flight *flight)
+{
+    while (flight->first_held && may_start(flight, flight->first_held)) {
+        lathe_call *call = flight->first_held;
+        unhold(flight, call);
+        start_attempt(flight, call);
+        lathe_multi_tick(&flight->multi);
+        if (!lathe_flight_over(flight))
+            continue;
+        flight->look = 0;
+        break;
+    }
+}
+
+/* An attempt is wanted: at once when nobody waits for its turn. */
+static void queue_attempt(lathe_flight *flight, lathe_call *call)
+{
+    bool alone = !flight->first_held;
+    hold(flight, call);
+    if (alone)
+        admit(flight);
+}
+
+void lathe_flight_begin(lathe_flight *flight, lathe_call *call)
+{
+    link_call(flight, call);
+    if (lathe_heap_set(&flight->heap, &call->timer, deadline_of(flight, call)))
+        lathe_flight_fail(flight, call, LATHE_MEMORY);
+    else
+        queue_attempt(flight, call);
+}
+
+/* After an attempt that did not bring the result: again later, or the end. */
+static void follow_up(lathe_flight *flight, lathe_call *call, lathe_verdict *verdict)
+{
+    if (!verdict->retry) {
+        call->error = verdict->error;
+        end_call(flight, call);
+        return;
+    }
+    lathe_error_clear(&verdict->error);
+    call->state = LATHE_CALL_BACKOFF;
+    call->wake = lathe_clock() + verdict->delay;
+    lathe_heap_set(&flight->heap, &call->timer, next_due(flight, call)); /* it is in already */
+    flight->progress = true;
+    lathe_engine_announce(flight->engine, call);
+}
+
+/* Refusals mean that too much is in flight. */
+static void adapt(lathe_flight *flight, const lathe_call *call, int status)
+{
+    size_t running = flight->multi.running;
+    if (status == 429 || status == 529)
+        lathe_window_refused(&flight->window, lathe_clock(), call->attempt_started, running + 1);
+    else if (status == 200)
+        lathe_window_served(&flight->window, running + 1 + flight->held);
+}
+
+static void finish_attempt(lathe_flight *flight, lathe_call *call, CURLcode result)
+{
+    CURL *easy = call->exchange.easy;
+    lathe_verdict verdict;
+    deadline_of(flight, call);
+    lathe_attempt_judge(call, result, &verdict);
+    adapt(flight, call, verdict.status);
+    drop_attempt(flight, call); /* the ticket of one without an answer */
+    lathe_multi_give(&flight->multi, easy);
+    lathe_engine_record(flight->engine, call, &verdict);
+    if (verdict.error.code)
+        follow_up(flight, call, &verdict);
+    else
+        end_call(flight, call);
+}
+
+/* Not connected in time: an attempt that failed, like others. */
+static void expire_attempt(lathe_flight *flight, lathe_call *call)
+{
+    lathe_verdict verdict;
+    lathe_attempt_expire(call, &verdict);
+    drop_attempt(flight, call);
+    lathe_engine_record(flight->engine, call, &verdict);
+    follow_up(flight, call, &verdict);
+}
+
+static void expire_call(lathe_flight *flight, lathe_call *call)
+{
+    lathe_attempt_overdue(call);
+    end_call(flight, call);
+}
+
+/* ---- Steps ----------------------------------------------------------------------------------- */
+
+/* A driver who was away is no reason to give up a connection that is being made. */
+static void forgive_lateness(lathe_flight *flight)
+{
+    double now = lathe_clock();
+    if (now - flight->stepped < lateness)
+        return;
+    for (lathe_call *call = flight->calls; call; call = call->next) {
+        if (call->state != LATHE_CALL_RUNNING || call->exchange.connected)
+            continue;
+        /* An attempt begun since, for the sake of another call's order, has not been late before.
+         */
+        call->connect_due += now - fmax(flight->stepped, call->attempt_started);
+        lathe_exchange_extend(&call->exchange, call->connect_due - call->attempt_started);
+    }
+}
+
+static void collect(lathe_flight *flight)
+{
+    lathe_exchange *exchange;
+    CURLcode result;
+    while ((exchange = lathe_multi_ended(&flight->multi, &result)))
+        finish_attempt(flight, (lathe_call *)((char *)exchange - offsetof(lathe_call, exchange)),
+                       result);
+}
+
+void lathe_flight_prepare(lathe_flight *flight)
+{
+    forgive_lateness(flight);
+    lathe_multi_tick(&flight->multi);
+    collect(flight);
+    admit(flight); /* an order may have ended a call since */
+}
+
+static void run_timer(lathe_flight *flight, lathe_timer *timer, double now)
+{
+    lathe_call *call = (lathe_call *)((char *)timer - offsetof(lathe_call, timer));
+    double due = next_due(flight, call); /* it may have connected, or been given time, meanwhile */
+    if (due > now) {
+        lathe_heap_set(&flight->heap, timer, due);
+    } else if (call->deadline <= now) {
+        expire_call(flight, call);
+    } else if (call->state == LATHE_CALL_BACKOFF) {
+        lathe_heap_set(&flight->heap, timer, call->deadline);
+        queue_attempt(flight, call);
+    } else {
+        expire_attempt(flight, call);
+    }
+}
+
+static void run_timers(lathe_flight *flight, double patience)
+{
+    double now = lathe_clock();
+    lathe_timer *timer;
+    while ((timer = lathe_heap_first(&flight->heap)) && timer->due + patience <= now) {
+        run_timer(flight, timer, now);
+        if (lathe_flight_over(flight))
+            break;
+    }
+}
+
+/* Timers come last: what has arrived counts, however late the step. What a descriptor still has to
+ * say when the time is over is told again by the next wait, for which timers wait a little too. */
+void lathe_flight_work(lathe_flight *flight, const lathe_ready *ready, int count, bool more)
+{
+    flight->stepped = lathe_clock();
+    int fed = 0;
+    for (; fed < count && (!fed || !lathe_flight_over(flight)); fed++)
+        lathe_multi_feed(&flight->multi, &ready[fed]);
+    collect(flight);
+    lathe_multi_tick(&flight->multi);
+    collect(flight);
+    run_timers(flight, more || fed < count ? lateness : 0);
+    admit(flight);
+    flight->stepped = lathe_clock();
+}
+
+double lathe_flight_next(const lathe_flight *flight)
+{
+    const lathe_timer *timer = lathe_heap_first(&flight->heap);
+    double due = fmin(flight->multi.due, flight->first_held ? flight->look : INFINITY);
+    return (timer ? fmin(due, timer->due) : due) - lathe_clock();
+}

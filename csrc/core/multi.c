@@ -1,0 +1,275 @@
+#include "multi.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "alloc.h"
+#include "clock.h"
+
+/* How many requests a connection of HTTP/2 carries at once, for libcurl as for most servers.
+ * Without a bound libcurl opens one for nearly every request beyond them. */
+enum { SOCKETS_EACH = 8, STREAMS_EACH = 100 };
+
+/* ---- Making and freeing ---------------------------------------------------------------------- */
+
+static bool curl_ready;
+
+static void start_curl(void)
+{
+    curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+bool lathe_multi_init(lathe_multi *multi, lathe_lock *lock)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, start_curl);
+    *multi = (lathe_multi){.lock = lock, .due = INFINITY};
+    multi->poller = curl_ready ? lathe_poller_new() : NULL;
+    return multi->poller != NULL;
+}
+
+void lathe_multi_clear(lathe_multi *multi)
+{
+    for (size_t i = 0; i < multi->easy_count; i++)
+        curl_easy_cleanup(multi->easy[i]);
+    if (multi->handle)
+        curl_multi_cleanup(multi->handle);
+    lathe_poller_free(multi->poller);
+    lathe_free(multi->sockets);
+}
+
+void lathe_multi_abandon(lathe_multi *multi)
+{
+    for (size_t i = 0; i < multi->socket_count; i++)
+        close(multi->sockets[i]);
+    multi->socket_count = 0;
+    lathe_poller_abandon(multi->poller);
+}
+
+/* ---- Sockets --------------------------------------------------------------------------------- */
+
+/* Room for the sockets of one more attempt. */
+static bool reserve_sockets(lathe_multi *multi)
+{
+    bool done = true;
+    pthread_mutex_lock(&multi->lock->mutex);
+    if (multi->socket_capacity - multi->socket_count < SOCKETS_EACH) {
+        size_t capacity = multi->socket_capacity * 2 + SOCKETS_EACH;
+        int *sockets = lathe_realloc(multi->sockets, capacity * sizeof *sockets);
+        done = sockets != NULL;
+        if (done) {
+            multi->sockets = sockets;
+            multi->socket_capacity = capacity;
+        }
+    }
+    pthread_mutex_unlock(&multi->lock->mutex);
+    return done;
+}
+
+static int new_socket(const struct curl_sockaddr *address)
+{
+#ifdef SOCK_CLOEXEC
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+#else
+    int fd = socket(address->family, address->socktype, address->protocol);
+    if (fd >= 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
+#endif
+}
+
+/* A fork finds a socket open and known, or neither. */
+static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)purpose;
+    lathe_exchange *exchange = self;
+    lathe_multi *multi = exchange->multi;
+    if (!reserve_sockets(multi))
+        return CURL_SOCKET_BAD;
+    pthread_mutex_lock(&multi->lock->mutex);
+    int fd = new_socket(address);
+    if (fd >= 0)
+        multi->sockets[multi->socket_count++] = fd;
+    pthread_mutex_unlock(&multi->lock->mutex);
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    lathe_exchange_opened(exchange, fd, &address->addr, address->addrlen);
+    return fd;
+}
+
+static int close_socket(void *self, curl_socket_t fd)
+{
+    lathe_multi *multi = self;
+    lathe_poller_watch(multi->poller, fd, 0);
+    pthread_mutex_lock(&multi->lock->mutex);
+    for (size_t i = 0; i < multi->socket_count; i++)
+        if (multi->sockets[i] == fd) {
+            multi->sockets[i] = multi->sockets[--multi->socket_count];
+            break;
+        }
+    int status = close(fd);
+    pthread_mutex_unlock(&multi->lock->mutex);
+    return status;
+}
+
+/* ---- libcurl's wishes ------------------------------------------------------------------------ */
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *self, void *socket)
+{
+    (void)easy, (void)socket;
+    lathe_multi *multi = self;
+    unsigned mask = what == CURL_POLL_REMOVE
+                        ? 0U
+                        : (what & CURL_POLL_IN ? (unsigned)LATHE_READABLE : 0U) |
+                              (what & CURL_POLL_OUT ? (unsigned)LATHE_WRITABLE : 0U);
+    return lathe_poller_watch(multi->poller, fd, mask) ? -1 : 0;
+}
+
+static int set_timer(CURLM *handle, long milliseconds, void *self)
+{
+    (void)handle;
+    lathe_multi *multi = self;
+    multi->due = milliseconds < 0 ? INFINITY : lathe_clock() + (double)milliseconds / 1000;
+    return 0;
+}
+
+static bool make_handle(lathe_multi *multi)
+{
+    if (multi->handle)
+        return true;
+    CURLM *handle = curl_multi_init();
+    if (!handle)
+        return false;
+    curl_multi_setopt(handle, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    curl_multi_setopt(handle, CURLMOPT_SOCKETDATA, multi);
+    curl_multi_setopt(handle, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(handle, CURLMOPT_TIMERDATA, multi);
+    multi->handle = handle;
+    return true;
+}
+
+void lathe_multi_tick(lathe_multi *multi)
+{
+    int running;
+    if (!multi->handle || multi->due > lathe_clock())
+        return;
+    multi->due = INFINITY;
+    curl_multi_socket_action(multi->handle, CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
+void lathe_multi_feed(lathe_multi *multi, const lathe_ready *ready)
+{
+    int running, mask = (ready->what & LATHE_READABLE ? CURL_CSELECT_IN : 0) |
+                        (ready->what & LATHE_WRITABLE ? CURL_CSELECT_OUT : 0) |
+                        (ready->what & LATHE_BROKEN ? CURL_CSELECT_ERR : 0);
+    curl_multi_socket_action(multi->handle, ready->fd, mask, &running);
+}
+
+/* ---- Attempts -------------------------------------------------------------------------------- */
+
+/* Two tell whether they share a connection; the first need not have been answered for that. */
+bool lathe_multi_holds(const lathe_multi *multi)
+{
+    const lathe_server *server = &multi->server;
+    return server->carries == LATHE_CARRIES_UNKNOWN && !server->unreachable && multi->running >= 2;
+}
+
+/* As many connections as the streams require; none of HTTP/1.1, where each request needs its own.
+ */
+static void set_bound(lathe_multi *multi)
+{
+    long bound = 0;
+    if (multi->server.carries == LATHE_CARRIES_MANY)
+        bound = multi->running ? (long)((multi->running - 1) / STREAMS_EACH) + 1 : 1;
+    if (bound == multi->bound)
+        return;
+    multi->bound = bound;
+    curl_multi_setopt(multi->handle, CURLMOPT_MAX_HOST_CONNECTIONS, bound);
+}
+
+/* libcurl before 8.1.2 keeps a pointer to the last header of a handle's former transfer, and reads
+ * it when an answer begins with a folded line (its issue 11101). */
+static bool may_keep_easy(void)
+{
+    return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
+}
+
+void lathe_multi_give(lathe_multi *multi, CURL *easy)
+{
+    if (multi->easy_count == LATHE_EASY_KEPT || !may_keep_easy()) {
+        curl_easy_cleanup(easy);
+        return;
+    }
+    curl_easy_reset(easy);
+    multi->easy[multi->easy_count++] = easy;
+}
+
+static lathe_code set_sockets(lathe_multi *multi, lathe_exchange *exchange, CURL *easy)
+{
+    exchange->multi = multi;
+    bool set = !curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) &&
+               !curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, exchange) &&
+               !curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket) &&
+               !curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, multi);
+    return set ? LATHE_OK : LATHE_MEMORY;
+}
+
+lathe_code lathe_multi_begin(lathe_multi *multi, lathe_exchange *exchange,
+                             const lathe_outgoing *outgoing)
+{
+    if (!make_handle(multi) || !reserve_sockets(multi))
+        return LATHE_MEMORY;
+    CURL *easy = multi->easy_count ? multi->easy[--multi->easy_count] : curl_easy_init();
+    if (!easy)
+        return LATHE_MEMORY;
+    if (!outgoing->settings->https)
+        multi->server.carries = LATHE_CARRIES_ONE;
+    lathe_code code = lathe_exchange_begin(exchange, easy, outgoing, &multi->server);
+    if (!code)
+        code = set_sockets(multi, exchange, easy);
+    multi->running++;
+    set_bound(multi);
+    if (!code && curl_multi_add_handle(multi->handle, easy))
+        code = LATHE_MEMORY;
+    if (code)
+        lathe_multi_drop(multi, exchange);
+    return code;
+}
+
+static void take_out(lathe_multi *multi, CURL *easy)
+{
+    curl_multi_remove_handle(multi->handle, easy);
+    multi->running--;
+    set_bound(multi);
+}
+
+void lathe_multi_drop(lathe_multi *multi, lathe_exchange *exchange)
+{
+    CURL *easy = exchange->easy;
+    if (!easy)
+        return;
+    /* Over HTTP/2 libcurl would keep the connection, which may be dead. One that others use stays.
+     */
+    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+    take_out(multi, easy);
+    lathe_exchange_drop(exchange);
+    lathe_multi_give(multi, easy);
+}
+
+lathe_exchange *lathe_multi_ended(lathe_multi *multi, CURLcode *result)
+{
+    CURLMsg *message;
+    int left;
+    while (multi->handle && (message = curl_multi_info_read(multi->handle, &left))) {
+        lathe_exchange *exchange = NULL;
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        *result = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&exchange);
+        take_out(multi, exchange->easy); /* the message is gone with it */
+        return exchange;
+    }
+    return NULL;
+}
