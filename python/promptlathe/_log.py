@@ -7,6 +7,7 @@ when the client was made with ``log_bodies=True``.
 import logging
 
 _logger = logging.getLogger("promptlathe")
+_logger.addHandler(logging.NullHandler())  # else warnings go to stderr where nobody set up logging
 
 
 def _reason(status: int | None, phase: str, curl_code: int | None) -> str:

@@ -49,7 +49,7 @@ TEST(odd_headers)
 {
     lathe_limits limits = {0};
     take(&limits, "anthropic-ratelimit-limit: 1\nanthropic-ratelimit--limit: 1\n"
-                  "anthropic-ratelimit-x-other: 1\n"
+                  "anthropic-ratelimit-x-other: 1\nanthropic-ratelimit-\xFF-limit: 1\n"
                   "anthropic-ratelimit-a-name-that-is-longer-than-any-kind-limit: 1\n");
     CHECK_INT(limits.count, 0);
     take(&limits, "anthropic-ratelimit-a-limit: -1\nanthropic-ratelimit-b-limit: 1x\n"
