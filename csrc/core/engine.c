@@ -83,7 +83,9 @@ lathe_engine *lathe_engine_retain(lathe_engine *engine)
 
 static void engine_free(lathe_engine *engine)
 {
+    lathe_work_begin();
     lathe_flight_clear(&engine->flight);
+    lathe_work_end();
     lathe_lock_destroy(&engine->lock);
     lathe_free(engine);
 }
@@ -225,6 +227,7 @@ static void take_sweep(lathe_engine *engine)
 static void take_orders(lathe_engine *engine)
 {
     lathe_call *call;
+    lathe_work_begin();
     do {
         lathe_engine_lock(engine);
         call = next_order_locked(engine);
@@ -236,6 +239,7 @@ static void take_orders(lathe_engine *engine)
         }
     } while (call && !lathe_flight_over(&engine->flight));
     take_sweep(engine);
+    lathe_work_end();
 }
 
 /* Waits for descriptors; -1 when a signal came. Not at all when there are orders, which whoever
@@ -275,13 +279,17 @@ static bool drive(lathe_engine *engine, double seconds, double budget)
     lathe_ready ready[BATCH];
     flight->progress = false;
     set_budget(flight, budget / 2);
+    lathe_work_begin();
     take_orders(engine);
     lathe_flight_prepare(flight);
     double wait = lathe_flight_next(flight);
     wait = flight->progress ? 0 : wait < seconds ? wait : seconds;
+    lathe_work_end();
     int count = doze(engine, ready, wait);
+    lathe_work_begin();
     set_budget(flight, budget / 2);
     lathe_flight_work(flight, ready, count, count == BATCH);
+    lathe_work_end();
     flight->until = INFINITY;
     return count >= 0;
 }

@@ -1,3 +1,6 @@
+#ifdef __linux__
+#define _GNU_SOURCE /* for a lock that lets no fork wait for ever */
+#endif
 #include "forking.h"
 
 #include <stdatomic.h>
@@ -7,15 +10,32 @@ static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static lathe_lock *locks[LATHE_LOCK_CLASSES];
 static atomic_uint generation;
 
+/* Held for reading by those who work, for writing by a fork. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_rwlock_t work;
+static _Thread_local unsigned depth;
+
+static void init_work(void)
+{
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+#ifdef __GLIBC__
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+#endif
+    pthread_rwlock_init(&work, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}
+
 static void take_all(void)
 {
+    pthread_rwlock_wrlock(&work);
     pthread_mutex_lock(&registry);
     for (int class = 0; class < LATHE_LOCK_CLASSES; class ++)
         for (lathe_lock *lock = locks[class]; lock; lock = lock->next)
             pthread_mutex_lock(&lock->mutex);
 }
 
-static void release_all(void)
+static void release_locks(void)
 {
     for (int class = LATHE_LOCK_CLASSES - 1; class >= 0; class --)
         for (lathe_lock *lock = locks[class]; lock; lock = lock->next)
@@ -23,24 +43,31 @@ static void release_all(void)
     pthread_mutex_unlock(&registry);
 }
 
+static void release_all(void)
+{
+    release_locks();
+    pthread_rwlock_unlock(&work);
+}
+
 static void renew_child(void)
 {
+    init_work(); /* it knows its writer by a thread's number, which is another one here */
     atomic_fetch_add(&generation, 1);
     for (int class = 0; class < LATHE_LOCK_CLASSES; class ++)
         for (lathe_lock *lock = locks[class]; lock; lock = lock->next)
             if (lock->in_child)
                 lock->in_child(lock);
-    release_all();
+    release_locks();
 }
 
 static void register_handlers(void)
 {
+    init_work();
     pthread_atfork(take_all, release_all, renew_child);
 }
 
 void lathe_lock_init(lathe_lock *lock, lathe_lock_class class, void (*in_child)(lathe_lock *lock))
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, register_handlers);
     pthread_mutex_init(&lock->mutex, NULL);
     lock->class = class;
@@ -65,6 +92,19 @@ void lathe_lock_destroy(lathe_lock *lock)
         lock->next->previous = lock->previous;
     pthread_mutex_unlock(&registry);
     pthread_mutex_destroy(&lock->mutex);
+}
+
+void lathe_work_begin(void)
+{
+    pthread_once(&once, register_handlers);
+    if (!depth++)
+        pthread_rwlock_rdlock(&work);
+}
+
+void lathe_work_end(void)
+{
+    if (!--depth)
+        pthread_rwlock_unlock(&work);
 }
 
 unsigned lathe_generation(void)

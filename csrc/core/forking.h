@@ -24,6 +24,12 @@ typedef struct lathe_lock {
 void lathe_lock_init(lathe_lock *lock, lathe_lock_class class, void (*in_child)(lathe_lock *lock));
 void lathe_lock_destroy(lathe_lock *lock);
 
+/* Around all work inside libcurl. A fork waits for its end: it is short, and the locks of the TLS
+ * library, which no fork makes anew, would stay taken in the child for ever. May nest; begun
+ * without any lock from above. */
+void lathe_work_begin(void);
+void lathe_work_end(void);
+
 /* Grows by one in each fork's child. */
 unsigned lathe_generation(void);
 

@@ -10,7 +10,11 @@
 
 /* How many requests a connection of HTTP/2 carries at once, for libcurl as for most servers.
  * Without a bound libcurl opens one for nearly every request beyond them. */
-enum { SOCKETS_EACH = 8, STREAMS_EACH = 100 };
+enum { FIRST_SOCKETS = 32, STREAMS_EACH = 100, IDLE_AT_LEAST = 256 };
+
+/* What is known of a descriptor. One that is still connecting libcurl 7.88 may close without a
+ * word, but that nobody need wait for it any more. */
+enum { CLOSED, CONNECTING, CONNECTED };
 
 /* ---- Making and freeing ---------------------------------------------------------------------- */
 
@@ -18,7 +22,9 @@ static bool curl_ready;
 
 static void start_curl(void)
 {
+    lathe_work_begin();
     curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT);
+    lathe_work_end();
 }
 
 bool lathe_multi_init(lathe_multi *multi, lathe_lock *lock)
@@ -42,8 +48,9 @@ void lathe_multi_clear(lathe_multi *multi)
 
 void lathe_multi_abandon(lathe_multi *multi)
 {
-    for (size_t i = 0; i < multi->socket_count; i++)
-        close(multi->sockets[i]);
+    for (size_t fd = 0; fd < multi->socket_count; fd++)
+        if (multi->sockets[fd] != CLOSED)
+            close((int)fd);
     multi->socket_count = 0;
     lathe_poller_abandon(multi->poller);
 }
@@ -51,21 +58,20 @@ void lathe_multi_abandon(lathe_multi *multi)
 /* ---- Sockets --------------------------------------------------------------------------------- */
 
 /* Room for the sockets of one more attempt. */
-static bool reserve_sockets(lathe_multi *multi)
+static bool reserve_sockets(lathe_multi *multi, size_t count)
 {
-    bool done = true;
+    if (count <= multi->socket_count)
+        return true;
+    count += count / 2 + 16;
     pthread_mutex_lock(&multi->lock->mutex);
-    if (multi->socket_capacity - multi->socket_count < SOCKETS_EACH) {
-        size_t capacity = multi->socket_capacity * 2 + SOCKETS_EACH;
-        int *sockets = lathe_realloc(multi->sockets, capacity * sizeof *sockets);
-        done = sockets != NULL;
-        if (done) {
-            multi->sockets = sockets;
-            multi->socket_capacity = capacity;
-        }
+    unsigned char *sockets = lathe_realloc(multi->sockets, count);
+    if (sockets) {
+        memset(sockets + multi->socket_count, CLOSED, count - multi->socket_count);
+        multi->sockets = sockets;
+        multi->socket_count = count;
     }
     pthread_mutex_unlock(&multi->lock->mutex);
-    return done;
+    return sockets != NULL;
 }
 
 static int new_socket(const struct curl_sockaddr *address)
@@ -80,51 +86,101 @@ static int new_socket(const struct curl_sockaddr *address)
 #endif
 }
 
-/* A fork finds a socket open and known, or neither. */
-static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
+/* A fork finds a socket open and known, or neither. -1 without descriptors. */
+static int open_known(lathe_multi *multi, const struct curl_sockaddr *address)
 {
-    (void)purpose;
-    lathe_exchange *exchange = self;
-    lathe_multi *multi = exchange->multi;
-    if (!reserve_sockets(multi))
-        return CURL_SOCKET_BAD;
     pthread_mutex_lock(&multi->lock->mutex);
     int fd = new_socket(address);
-    if (fd >= 0)
-        multi->sockets[multi->socket_count++] = fd;
+    if (fd >= 0 && (size_t)fd < multi->socket_count)
+        multi->sockets[fd] = CONNECTING;
     pthread_mutex_unlock(&multi->lock->mutex);
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    lathe_exchange_opened(exchange, fd, &address->addr, address->addrlen);
     return fd;
+}
+
+/* Makes room in both tables where the number is beyond what they have. */
+static bool enter_socket(lathe_multi *multi, int fd)
+{
+    if ((size_t)fd >= multi->socket_count) {
+        if (!reserve_sockets(multi, (size_t)fd + 1))
+            return false;
+        pthread_mutex_lock(&multi->lock->mutex);
+        multi->sockets[fd] = CONNECTING;
+        pthread_mutex_unlock(&multi->lock->mutex);
+    }
+    lathe_poller_renew(multi->poller, fd);
+    return !lathe_poller_watch(multi->poller, fd, LATHE_WRITABLE);
+}
+
+static void forget_socket(lathe_multi *multi, int fd)
+{
+    lathe_poller_forget(multi->poller, fd);
+    pthread_mutex_lock(&multi->lock->mutex);
+    if ((size_t)fd < multi->socket_count)
+        multi->sockets[fd] = CLOSED;
+    pthread_mutex_unlock(&multi->lock->mutex);
 }
 
 static int close_socket(void *self, curl_socket_t fd)
 {
     lathe_multi *multi = self;
-    lathe_poller_watch(multi->poller, fd, 0);
+    lathe_poller_forget(multi->poller, fd);
     pthread_mutex_lock(&multi->lock->mutex);
-    for (size_t i = 0; i < multi->socket_count; i++)
-        if (multi->sockets[i] == fd) {
-            multi->sockets[i] = multi->sockets[--multi->socket_count];
-            break;
-        }
+    if ((size_t)fd < multi->socket_count)
+        multi->sockets[fd] = CLOSED;
     int status = close(fd);
     pthread_mutex_unlock(&multi->lock->mutex);
     return status;
 }
 
+/* It is watched from the start: libcurl, for which a number that is used again has never gone, may
+ * not ask for it. */
+static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)purpose;
+    lathe_exchange *exchange = self;
+    int fd = open_known(exchange->multi, address);
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    if (!enter_socket(exchange->multi, fd)) {
+        exchange->stop = LATHE_STOP_MEMORY;
+        close_socket(exchange->multi, fd);
+        return CURL_SOCKET_BAD;
+    }
+    lathe_exchange_opened(exchange, fd, &address->addr, address->addrlen);
+    return fd;
+}
+
 /* ---- libcurl's wishes ------------------------------------------------------------------------ */
+
+static bool is_connected(CURL *easy)
+{
+    lathe_exchange *exchange = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&exchange);
+    return exchange && exchange->connected;
+}
+
+/* A connection that is idle from now on, or a socket that is closed or will soon be. */
+static void unwatch_socket(lathe_multi *multi, CURL *easy, int fd)
+{
+    unsigned char *at = (size_t)fd < multi->socket_count ? &multi->sockets[fd] : NULL;
+    if (at && *at == CONNECTING && is_connected(easy))
+        *at = CONNECTED;
+    if (at && *at == CONNECTED)
+        lathe_poller_keep(multi->poller, fd);
+    else
+        forget_socket(multi, fd);
+}
 
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *self, void *socket)
 {
-    (void)easy, (void)socket;
+    (void)socket;
     lathe_multi *multi = self;
-    unsigned mask = what == CURL_POLL_REMOVE
-                        ? 0U
-                        : (what & CURL_POLL_IN ? (unsigned)LATHE_READABLE : 0U) |
-                              (what & CURL_POLL_OUT ? (unsigned)LATHE_WRITABLE : 0U);
-    return lathe_poller_watch(multi->poller, fd, mask) ? -1 : 0;
+    unsigned mask = (what & CURL_POLL_IN ? (unsigned)LATHE_READABLE : 0U) |
+                    (what & CURL_POLL_OUT ? (unsigned)LATHE_WRITABLE : 0U);
+    if (what != CURL_POLL_REMOVE)
+        return lathe_poller_watch(multi->poller, fd, mask) ? -1 : 0;
+    unwatch_socket(multi, easy, fd);
+    return 0;
 }
 
 static int set_timer(CURLM *handle, long milliseconds, void *self)
@@ -146,6 +202,7 @@ static bool make_handle(lathe_multi *multi)
     curl_multi_setopt(handle, CURLMOPT_SOCKETDATA, multi);
     curl_multi_setopt(handle, CURLMOPT_TIMERFUNCTION, set_timer);
     curl_multi_setopt(handle, CURLMOPT_TIMERDATA, multi);
+    curl_multi_setopt(handle, CURLMOPT_MAXCONNECTS, multi->kept = IDLE_AT_LEAST);
     multi->handle = handle;
     return true;
 }
@@ -189,6 +246,15 @@ static void set_bound(lathe_multi *multi)
     curl_multi_setopt(multi->handle, CURLMOPT_MAX_HOST_CONNECTIONS, bound);
 }
 
+/* By itself libcurl closes those that a burst leaves behind, and the next burst begins anew. */
+static void keep_connections(lathe_multi *multi)
+{
+    if ((long)multi->running <= multi->kept)
+        return;
+    multi->kept *= 2;
+    curl_multi_setopt(multi->handle, CURLMOPT_MAXCONNECTS, multi->kept);
+}
+
 /* libcurl before 8.1.2 keeps a pointer to the last header of a handle's former transfer, and reads
  * it when an answer begins with a folded line (its issue 11101). */
 static bool may_keep_easy(void)
@@ -219,7 +285,7 @@ static lathe_code set_sockets(lathe_multi *multi, lathe_exchange *exchange, CURL
 lathe_code lathe_multi_begin(lathe_multi *multi, lathe_exchange *exchange,
                              const lathe_outgoing *outgoing)
 {
-    if (!make_handle(multi) || !reserve_sockets(multi))
+    if (!make_handle(multi) || !reserve_sockets(multi, FIRST_SOCKETS))
         return LATHE_MEMORY;
     CURL *easy = multi->easy_count ? multi->easy[--multi->easy_count] : curl_easy_init();
     if (!easy)
@@ -231,6 +297,7 @@ lathe_code lathe_multi_begin(lathe_multi *multi, lathe_exchange *exchange,
         code = set_sockets(multi, exchange, easy);
     multi->running++;
     set_bound(multi);
+    keep_connections(multi);
     if (!code && curl_multi_add_handle(multi->handle, easy))
         code = LATHE_MEMORY;
     if (code)

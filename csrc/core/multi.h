@@ -15,10 +15,11 @@ typedef struct lathe_multi {
     CURLM *handle; /* from the first attempt on */
     double due;    /* when libcurl wants to be called, on lathe_clock */
     lathe_server server;
-    size_t running; /* attempts under way */
-    long bound;     /* on connections, 0 for none */
-    int *sockets;
-    size_t socket_count, socket_capacity;
+    size_t running;         /* attempts under way */
+    long bound;             /* on connections, 0 for none */
+    long kept;              /* connections at most, busy and idle */
+    unsigned char *sockets; /* by descriptor: what is open */
+    size_t socket_count;
     CURL *easy[LATHE_EASY_KEPT];
     size_t easy_count;
 } lathe_multi;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "alloc.h"
@@ -52,9 +53,17 @@ static void wake_write(int fd)
 
 #if HAVE_EPOLL
 
+/* What the system was told of a descriptor, and what is wanted of it. One that is idle stays
+ * registered: it is wanted again soon, most often for the same. */
+typedef struct place {
+    uint8_t registered, wanted;
+} place;
+
 struct lathe_poller {
     int epoll;
     int wake[2];
+    place *places; /* by descriptor */
+    size_t count;
 };
 
 lathe_poller *lathe_poller_new(void)
@@ -81,6 +90,7 @@ void lathe_poller_free(lathe_poller *poller)
     if (poller->epoll >= 0)
         close(poller->epoll);
     wake_close(poller->wake);
+    lathe_free(poller->places);
     lathe_free(poller);
 }
 
@@ -91,18 +101,62 @@ void lathe_poller_abandon(lathe_poller *poller)
     poller->epoll = poller->wake[0] = poller->wake[1] = -1;
 }
 
+static bool reserve(lathe_poller *poller, int fd)
+{
+    size_t needed = (size_t)fd + 1;
+    if (needed <= poller->count)
+        return true;
+    size_t count = needed + needed / 2 + 16;
+    place *places = lathe_realloc(poller->places, count * sizeof *places);
+    if (!places)
+        return false;
+    memset(places + poller->count, 0, (count - poller->count) * sizeof *places);
+    poller->places = places;
+    poller->count = count;
+    return true;
+}
+
+static int control(lathe_poller *poller, int operation, int fd, unsigned what)
+{
+    struct epoll_event event = {.data.fd = fd,
+                                .events = (what & LATHE_READABLE ? (unsigned)EPOLLIN : 0U) |
+                                          (what & LATHE_WRITABLE ? (unsigned)EPOLLOUT : 0U)};
+    return epoll_ctl(poller->epoll, operation, fd, &event);
+}
+
 lathe_code lathe_poller_watch(lathe_poller *poller, int fd, unsigned what)
 {
-    struct epoll_event event = {.data.fd = fd};
-    if (!what) {
-        epoll_ctl(poller->epoll, EPOLL_CTL_DEL, fd, &event); /* may be closed already */
+    if (!reserve(poller, fd))
+        return LATHE_MEMORY;
+    place *at = &poller->places[fd];
+    at->wanted = (uint8_t)what;
+    if (at->registered == what)
         return LATHE_OK;
-    }
-    event.events = (what & LATHE_READABLE ? (unsigned)EPOLLIN : 0U) |
-                   (what & LATHE_WRITABLE ? (unsigned)EPOLLOUT : 0U);
-    if (!epoll_ctl(poller->epoll, EPOLL_CTL_MOD, fd, &event))
-        return LATHE_OK;
-    return epoll_ctl(poller->epoll, EPOLL_CTL_ADD, fd, &event) ? LATHE_MEMORY : LATHE_OK;
+    if (control(poller, at->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, what))
+        return LATHE_MEMORY;
+    at->registered = (uint8_t)what;
+    return LATHE_OK;
+}
+
+void lathe_poller_keep(lathe_poller *poller, int fd)
+{
+    if ((size_t)fd < poller->count)
+        poller->places[fd].wanted = 0;
+}
+
+/* Closing does that by itself, but not when a fork's child has a copy. */
+void lathe_poller_forget(lathe_poller *poller, int fd)
+{
+    if ((size_t)fd >= poller->count || !poller->places[fd].registered)
+        return;
+    control(poller, EPOLL_CTL_DEL, fd, 0);
+    poller->places[fd] = (place){0};
+}
+
+void lathe_poller_renew(lathe_poller *poller, int fd)
+{
+    if ((size_t)fd < poller->count)
+        poller->places[fd] = (place){0};
 }
 
 int lathe_poller_wait(lathe_poller *poller, lathe_ready *ready, int most, int milliseconds)
@@ -111,13 +165,17 @@ int lathe_poller_wait(lathe_poller *poller, lathe_ready *ready, int most, int mi
     int room = most < 64 ? most : 64, count = 0;
     int found = epoll_wait(poller->epoll, events, room, milliseconds);
     for (int i = 0; i < found; i++) {
-        if (events[i].data.fd == poller->wake[0])
-            continue;
+        int fd = events[i].data.fd;
         uint32_t is = events[i].events;
-        ready[count++] =
-            (lathe_ready){events[i].data.fd, (is & EPOLLIN ? LATHE_READABLE : 0U) |
-                                                 (is & EPOLLOUT ? LATHE_WRITABLE : 0U) |
-                                                 (is & (EPOLLERR | EPOLLHUP) ? LATHE_BROKEN : 0U)};
+        if (fd == poller->wake[0])
+            continue;
+        if (!poller->places[fd].wanted) {
+            lathe_poller_forget(poller, fd); /* its end most often, which can wait */
+            continue;
+        }
+        ready[count++] = (lathe_ready){fd, (is & EPOLLIN ? LATHE_READABLE : 0U) |
+                                               (is & EPOLLOUT ? LATHE_WRITABLE : 0U) |
+                                               (is & (EPOLLERR | EPOLLHUP) ? LATHE_BROKEN : 0U)};
     }
     return found < 0 ? -1 : count;
 }
@@ -183,22 +241,40 @@ void lathe_poller_abandon(lathe_poller *poller)
     poller->wake[0] = poller->wake[1] = -1;
 }
 
-lathe_code lathe_poller_watch(lathe_poller *poller, int fd, unsigned what)
+static size_t find(const lathe_poller *poller, int fd)
 {
     size_t i = 1;
     while (i < poller->count && poller->fds[i].fd != fd)
         i++;
-    if (!what) {
-        if (i < poller->count)
-            poller->fds[i] = poller->fds[--poller->count];
-        return LATHE_OK;
-    }
+    return i;
+}
+
+lathe_code lathe_poller_watch(lathe_poller *poller, int fd, unsigned what)
+{
+    size_t i = find(poller, fd);
     short events =
         (short)((what & LATHE_READABLE ? POLLIN : 0) | (what & LATHE_WRITABLE ? POLLOUT : 0));
     if (i == poller->count)
         return add(poller, fd, events);
     poller->fds[i].events = events;
     return LATHE_OK;
+}
+
+void lathe_poller_keep(lathe_poller *poller, int fd)
+{
+    lathe_poller_forget(poller, fd);
+}
+
+void lathe_poller_forget(lathe_poller *poller, int fd)
+{
+    size_t i = find(poller, fd);
+    if (i < poller->count)
+        poller->fds[i] = poller->fds[--poller->count];
+}
+
+void lathe_poller_renew(lathe_poller *poller, int fd)
+{
+    lathe_poller_forget(poller, fd);
 }
 
 int lathe_poller_wait(lathe_poller *poller, lathe_ready *ready, int most, int milliseconds)

@@ -20,8 +20,17 @@ void lathe_poller_free(lathe_poller *poller);
  * epoll set. The poller itself is left. */
 void lathe_poller_abandon(lathe_poller *poller);
 
-/* What to wait for at `fd`; 0 forgets it. By the driver only. LATHE_OK or LATHE_MEMORY. */
+/* By the driver only: */
+/* What to wait for at `fd`. LATHE_OK or LATHE_MEMORY. */
 lathe_code lathe_poller_watch(lathe_poller *poller, int fd, unsigned what);
+/* Nothing is waited for at `fd` for now; it will be watched again, or forgotten before it is
+ * closed.
+ */
+void lathe_poller_keep(lathe_poller *poller, int fd);
+/* `fd` will be closed, or was. */
+void lathe_poller_forget(lathe_poller *poller, int fd);
+/* `fd` is the number of a new descriptor, whatever is known of an old one. */
+void lathe_poller_renew(lathe_poller *poller, int fd);
 /* Waits; how many are ready, at most `most`; -1 when a signal came. A wake is not counted. */
 int lathe_poller_wait(lathe_poller *poller, lathe_ready *ready, int most, int milliseconds);
 /* Ends the wait under way, or the next one. From any thread. */

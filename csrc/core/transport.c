@@ -230,6 +230,7 @@ static size_t receive_body(char *data, size_t unit, size_t count, void *self)
 static void note_connection(lathe_exchange *exchange, int local_port)
 {
     lathe_server *server = exchange->server;
+    server->reached = true;
     server->unreachable = false;
     if (!server->first) {
         server->first = exchange;
@@ -349,7 +350,16 @@ static long connect_milliseconds(double seconds)
     return isinf(seconds) ? 0x7fffffffL : (long)lathe_milliseconds(seconds + connect_grace);
 }
 
-static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing)
+/* After this time libcurl tries another family of addresses. Its timer costs a step of every
+ * handshake that takes longer, all at once, so that it is not set where addresses are known to be
+ * good. */
+static long eyeballs_milliseconds(const lathe_server *server)
+{
+    return server->reached && !server->unreachable ? 100000 : CURL_HET_DEFAULT;
+}
+
+static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
+                                 const lathe_server *server)
 {
     SET(CURLOPT_NOSIGNAL, 1L);
 #if LIBCURL_VERSION_NUM >= 0x075700
@@ -359,6 +369,7 @@ static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing)
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(CURLOPT_PIPEWAIT, outgoing->settings->https ? 1L : 0L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, connect_milliseconds(outgoing->connect_timeout));
+    SET(CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, eyeballs_milliseconds(server));
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_TCP_KEEPIDLE, 60L);
     SET(CURLOPT_TCP_KEEPINTVL, 60L);
@@ -399,7 +410,7 @@ lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
     if (!code)
         code = set_security(easy, outgoing->settings);
     if (!code)
-        code = set_connection(easy, outgoing);
+        code = set_connection(easy, outgoing, server);
     return code ? code : set_request(easy, exchange, outgoing);
 }
 

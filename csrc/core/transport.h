@@ -39,7 +39,8 @@ typedef enum lathe_carries {
 
 typedef struct lathe_server {
     lathe_carries carries;
-    bool unreachable;                   /* the last attempt did not connect, and nothing is known */
+    bool reached;                       /* some attempt has connected */
+    bool unreachable;                   /* the last one that ended had not */
     const struct lathe_exchange *first; /* an attempt under way that is connected, or NULL */
     int first_port;                     /* the local end of its connection */
 } lathe_server;

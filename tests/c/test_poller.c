@@ -45,18 +45,18 @@ TEST(descriptors)
     CHECK_INT(ready[0].what, LATHE_READABLE);
     CHECK_CODE(lathe_poller_watch(poller, ends[1], LATHE_WRITABLE), LATHE_OK);
     CHECK_INT(lathe_poller_wait(poller, ready, MOST, LONG), 2);
-    CHECK_CODE(lathe_poller_watch(poller, ends[1], 0), LATHE_OK);
+    lathe_poller_keep(poller, ends[1]);
     CHECK_INT(lathe_poller_wait(poller, ready, MOST, LONG), 1);
     CHECK_CODE(lathe_poller_watch(poller, ends[0], LATHE_WRITABLE), LATHE_OK); /* changed */
     CHECK_INT(lathe_poller_wait(poller, ready, MOST, 0), 0);
-    CHECK_CODE(lathe_poller_watch(poller, ends[0], 0), LATHE_OK);
-    CHECK_CODE(lathe_poller_watch(poller, ends[0], 0), LATHE_OK); /* gone already */
+    lathe_poller_forget(poller, ends[0]);
+    lathe_poller_forget(poller, ends[0]); /* gone already */
     CHECK_INT(lathe_poller_wait(poller, ready, MOST, 0), 0);
     CHECK_CODE(lathe_poller_watch(poller, ends[0], LATHE_READABLE), LATHE_OK);
     close(ends[1]);
     CHECK_INT(lathe_poller_wait(poller, ready, MOST, LONG), 1);
     CHECK(ready[0].what & (LATHE_READABLE | LATHE_BROKEN));
-    lathe_poller_watch(poller, ends[0], 0);
+    lathe_poller_forget(poller, ends[0]);
     close(ends[0]);
     lathe_poller_free(poller);
 }
