@@ -9,7 +9,9 @@
 
 typedef struct client_object {
     PyObject_HEAD lathe_py_state *state;
-    lathe_client *client; /* NULL until __init__ has succeeded; never changes after that */
+    /* NULL until __init__ has succeeded; never changes after that. Atomic for those who look
+     * while another thread, with no GIL, is in __init__. */
+    _Atomic(lathe_client *) client;
     PyObject
         *original; /* of a copy: kept, since its collection would close the copy too; or NULL */
     PyObject *weakrefs;
@@ -114,22 +116,40 @@ static PyObject *certifi_file(void)
 }
 
 /* Without CA certificates: those of certifi, or else an error that lists what was tried. */
-static int create_with_certifi(client_object *self, lathe_py_options *call,
-                               lathe_client_options *options, lathe_error *error)
+static lathe_client *create_with_certifi(lathe_py_state *state, lathe_py_options *call,
+                                         lathe_client_options *options, lathe_error *error)
 {
     PyObject *path = certifi_file();
-    if (!path && PyErr_Occurred())
-        return -1;
+    if (!path && !PyErr_Occurred())
+        lathe_py_configuration(state, "%s; certifi (not installed)", error->message);
     if (!path)
-        return lathe_py_configuration(self->state, "%s; certifi (not installed)", error->message);
+        return NULL;
     int failed = lathe_py_option_path(call, "certifi.where()", path, &options->ca_fallback);
     Py_DECREF(path);
     if (failed)
-        return -1;
+        return NULL;
     lathe_error_clear(error);
-    if (lathe_client_new(options, &self->client, error))
-        lathe_py_raise(self->state, error);
-    return self->client ? 0 : -1;
+    lathe_client *made;
+    if (lathe_client_new(options, &made, error))
+        lathe_py_raise(state, error);
+    return made;
+}
+
+static int refuse_another(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "this Client is set up already; make a new one");
+    return -1;
+}
+
+/* Takes over a new client. Another thread may have been faster: reading options can run Python. */
+static int keep(client_object *self, lathe_client *made)
+{
+    if (!self->client) {
+        self->client = made;
+        return 0;
+    }
+    lathe_client_free(made);
+    return refuse_another();
 }
 
 /* Takes options whose pointers are all alive; the environment is read with the GIL held, since
@@ -139,14 +159,14 @@ static int create(client_object *self, lathe_py_options *call, lathe_client_opti
     options->call = call->core;
     lathe_error error;
     lathe_error_init(&error);
-    int failed = 0;
-    lathe_code code = lathe_client_new(options, &self->client, &error);
+    lathe_client *made;
+    lathe_code code = lathe_client_new(options, &made, &error);
     if (code == LATHE_NO_CA)
-        failed = create_with_certifi(self, call, options, &error);
+        made = create_with_certifi(self->state, call, options, &error);
     else if (code)
-        failed = !lathe_py_raise(self->state, &error);
+        lathe_py_raise(self->state, &error);
     lathe_error_clear(&error);
-    return failed ? -1 : 0;
+    return made ? keep(self, made) : -1;
 }
 
 static void write_agent(char *agent, size_t size)
@@ -159,10 +179,8 @@ static void write_agent(char *agent, size_t size)
 static int init_once(client_object *self, PyObject *args, PyObject *kwargs)
 {
     PyObject *values[LATHE_ARGS_MAX];
-    if (self->client) {
-        PyErr_SetString(PyExc_RuntimeError, "this Client is set up already; make a new one");
-        return -1;
-    }
+    if (self->client)
+        return refuse_another();
     if (lathe_py_args_tuple(&init_signature, args, kwargs, values))
         return -1;
     lathe_client_options options;
@@ -209,8 +227,7 @@ static void client_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (((client_object *)self)->weakrefs)
-        PyObject_ClearWeakRefs(self);
+    PyObject_ClearWeakRefs(self);
     lathe_client_free(((client_object *)self)->client);
     client_clear(self);
     freefunc release = PyType_GetSlot(type, Py_tp_free);
@@ -328,12 +345,12 @@ static PyObject *copy_with(PyObject *self, const lathe_options *options)
         return NULL;
     lathe_error error;
     lathe_error_init(&error);
-    if (lathe_client_copy(client, options, &((client_object *)copy)->client, &error)) {
+    lathe_client *made;
+    if (lathe_client_copy(client, options, &made, &error))
         lathe_py_raise(((client_object *)self)->state, &error);
+    ((client_object *)copy)->client = made;
+    if (!made || copy_attributes(self, copy))
         Py_CLEAR(copy);
-    } else if (copy_attributes(self, copy)) {
-        Py_CLEAR(copy);
-    }
     if (copy)
         ((client_object *)copy)->original = Py_NewRef(self);
     lathe_error_clear(&error);

@@ -14,6 +14,9 @@ void lathe_py_source_clear(lathe_py_source *source)
     while (source->count)
         Py_XDECREF(source->held[--source->count]);
     PyMem_Free(source->held);
+#ifdef Py_GIL_DISABLED
+    PyMem_Free(source->views);
+#endif
     *source = (lathe_py_source){0};
 }
 
@@ -79,24 +82,84 @@ static lathe_code source_text(void *self, const void *string, lathe_text *text)
     return code;
 }
 
-static size_t source_length(void *self, const void *list)
+#ifdef Py_GIL_DISABLED
+/* Where a walk of C code can be disturbed, all items are taken hold of at once, when the length is
+ * asked for. */
+
+static bool reserve_view(lathe_py_source *source)
 {
-    (void)self;
-    PyObject *object = (PyObject *)list;
-    return (size_t)(PyList_Check(object) ? PyList_Size(object) : PyTuple_Size(object));
+    if (source->view_count < source->view_capacity)
+        return true;
+    size_t capacity = source->view_capacity ? source->view_capacity * 2 : 8;
+    lathe_py_view *views = PyMem_Realloc(source->views, capacity * sizeof *views);
+    if (views) {
+        source->views = views;
+        source->view_capacity = capacity;
+    }
+    return views != NULL;
 }
 
-/* A new reference, or NULL without an exception when the list has become shorter. */
-static PyObject *list_item(PyObject *list, Py_ssize_t index)
+/* Without memory for the items they are read one by one, and that fails then. */
+static size_t list_length(lathe_py_source *source, PyObject *list)
 {
-#ifdef Py_GIL_DISABLED
-    PyObject *item = PyList_GetItemRef(list, index);
-    if (!item)
+    PyCriticalSection lock;
+    PyCriticalSection_Begin(&lock, list);
+    size_t count = (size_t)PyList_Size(list);
+    if (!reserve(source, count) && reserve_view(source)) {
+        source->views[source->view_count++] = (lathe_py_view){list, source->count, count};
+        for (size_t i = 0; i < count; i++)
+            source->held[source->count++] = Py_NewRef(PyList_GetItem(list, (Py_ssize_t)i));
+    }
+    PyCriticalSection_End(&lock);
+    return count;
+}
+
+/* A list that is read again is the innermost: those inside it are done. */
+static const lathe_py_view *find_view(lathe_py_source *source, const PyObject *list)
+{
+    for (size_t i = source->view_count; i-- > 0;)
+        if (source->views[i].list == list) {
+            source->view_count = i + 1;
+            return &source->views[i];
+        }
+    return NULL;
+}
+
+/* Borrowed, or NULL without an exception when the list has become shorter. */
+static lathe_code list_item(lathe_py_source *source, PyObject *list, size_t index,
+                            const void **item)
+{
+    const lathe_py_view *view = find_view(source, list);
+    if (view) {
+        *item = index < view->count ? source->held[view->first + index] : NULL;
+        return LATHE_OK;
+    }
+    PyObject *found = PyList_GetItemRef(list, (Py_ssize_t)index);
+    if (!found)
         PyErr_Clear();
-    return item;
+    *item = found;
+    return found ? lathe_py_source_hold(source, found) : LATHE_OK;
+}
 #else
-    return index < PyList_Size(list) ? Py_NewRef(PyList_GetItem(list, index)) : NULL;
+static size_t list_length(lathe_py_source *source, PyObject *list)
+{
+    (void)source;
+    return (size_t)PyList_Size(list);
+}
+
+static lathe_code list_item(lathe_py_source *source, PyObject *list, size_t index,
+                            const void **item)
+{
+    bool there = (Py_ssize_t)index < PyList_Size(list);
+    *item = there ? PyList_GetItem(list, (Py_ssize_t)index) : NULL;
+    return there ? lathe_py_source_hold(source, Py_NewRef((PyObject *)*item)) : LATHE_OK;
+}
 #endif
+
+static size_t source_length(void *self, const void *list)
+{
+    PyObject *object = (PyObject *)list;
+    return PyList_Check(object) ? list_length(self, object) : (size_t)PyTuple_Size(object);
 }
 
 static lathe_code source_item(void *self, const void *list, size_t index, const void **item)
@@ -104,17 +167,12 @@ static lathe_code source_item(void *self, const void *list, size_t index, const 
     lathe_py_source *source = self;
     PyObject *object = (PyObject *)list;
     *item = NULL;
-    if (reserve(source, 1))
-        return LATHE_MEMORY;
-    PyObject *found = NULL;
     if (PyList_Check(object))
-        found = list_item(object, (Py_ssize_t)index);
-    else if ((Py_ssize_t)index < PyTuple_Size(object))
-        found = Py_NewRef(PyTuple_GetItem(object, (Py_ssize_t)index));
-    if (found)
-        source->held[source->count++] = found;
-    *item = found;
-    return LATHE_OK;
+        return list_item(source, object, index, item);
+    if ((Py_ssize_t)index >= PyTuple_Size(object))
+        return LATHE_OK;
+    *item = PyTuple_GetItem(object, (Py_ssize_t)index);
+    return lathe_py_source_hold(source, Py_NewRef((PyObject *)*item));
 }
 
 /* Takes hold of all members at once, keys and values in turn and NULL at the end: whatever changes

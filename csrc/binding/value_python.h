@@ -4,12 +4,24 @@
 
 #include "module.h"
 
+#ifdef Py_GIL_DISABLED
+/* A list as it was when its length was asked for. */
+typedef struct lathe_py_view {
+    PyObject *list;      /* borrowed */
+    size_t first, count; /* where its items are among what is held */
+} lathe_py_view;
+#endif
+
 /* Reads list and tuple, dict, str, bool, int, float and None, through the C API alone: a subclass's
  * own methods are never called. What it hands out is held until the source is cleared, so that no
  * other thread can pull it away. */
 typedef struct lathe_py_source {
     PyObject **held;
     size_t count, capacity;
+#ifdef Py_GIL_DISABLED
+    lathe_py_view *views; /* of the lists being walked, the innermost last */
+    size_t view_count, view_capacity;
+#endif
 } lathe_py_source;
 
 void lathe_py_source_init(lathe_py_source *source);

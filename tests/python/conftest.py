@@ -19,6 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line(
+        "markers", "thread_unsafe(reason): not for pytest-run-parallel, which knows this marker"
+    )
     if not config.pluginmanager.hasplugin("promptlathe"):
         from promptlathe import pytest_plugin
 
@@ -51,12 +54,16 @@ def core_build() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hide the user's own key, URL and proxies, so that a test sees only what it sets itself."""
+def clean_environment() -> Iterator[None]:
+    """Hide the user's own key, URL and proxies, so that a test sees only what it sets itself.
+
+    Without the fixture `monkeypatch`, which would keep every test from running in several threads.
+    """
     names = ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"]
     names += ["SSL_CERT_FILE", "SSL_CERT_DIR"]
     for proxy in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
         names += [proxy, proxy.lower()]
-    for name in names:
-        monkeypatch.delenv(name, raising=False)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.delenv(name, raising=False)
+        yield

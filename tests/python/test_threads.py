@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -47,6 +48,17 @@ def together(work: Callable[[int], None], count: int = THREADS) -> None:
         raise errors[0]
 
 
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """A simulated service for the threads of one test; what its script raises is told.
+
+    Not a fixture: those are shared by all threads in which a test is run.
+    """
+    with Server() as server:
+        yield server
+    assert server.errors == []
+
+
 def text_of(result: Any) -> str:
     """The text of the first message's blocks."""
     return "".join(block["text"] for block in result["messages"][0]["content"])
@@ -69,164 +81,176 @@ def assert_own(result: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize("shared", ["client", "copies", "raw"])
-def test_64_threads_on_one_client(promptlathe_server: Server, shared: str) -> None:
-    with client_of(promptlathe_server) as client:
+def test_64_threads_on_one_client(shared: str) -> None:
+    with serving() as server:
+        with client_of(server) as client:
 
-        def work(thread: int) -> None:
-            mine = client.with_options(timeout=20 + thread) if shared == "copies" else client
-            for number in range(CALLS):
-                text = unique(thread, number)
-                if shared == "raw":
-                    assert_own(mine.with_raw_response.templatize(text).data, text)
-                else:
-                    assert_own(mine.templatize(text), text)
+            def work(thread: int) -> None:
+                mine = client.with_options(timeout=20 + thread) if shared == "copies" else client
+                for number in range(CALLS):
+                    text = unique(thread, number)
+                    if shared == "raw":
+                        assert_own(mine.with_raw_response.templatize(text).data, text)
+                    else:
+                        assert_own(mine.templatize(text), text)
 
-        together(work)
-    assert len(promptlathe_server.requests) == THREADS * CALLS
-    bodies = {request.body for request in promptlathe_server.requests}
-    assert len(bodies) == THREADS * CALLS
+            together(work)
+        assert len(server.requests) == THREADS * CALLS
+        bodies = {request.body for request in server.requests}
+        assert len(bodies) == THREADS * CALLS
 
 
-def test_answers_that_come_in_another_order(promptlathe_server: Server) -> None:
+def test_answers_that_come_in_another_order() -> None:
     """The one that leads may be answered last, and the others must not wait for it."""
-    events = [threading.Event() for _ in range(16)]
-    done: list[int] = []
+    with serving() as server:
+        events = [threading.Event() for _ in range(16)]
+        done: list[int] = []
 
-    def answer(request: Any) -> dict[str, Any]:
-        return {"until": events[int(request.json["messages"][0]["content"][0]["text"])]}
+        def answer(request: Any) -> dict[str, Any]:
+            return {"until": events[int(request.json["messages"][0]["content"][0]["text"])]}
 
-    promptlathe_server.script([answer] * 16)
-    results: dict[int, Any] = {}
-    finished = threading.Condition()
-    with client_of(promptlathe_server) as client:
-
-        def work(number: int) -> None:
-            results[number] = client.templatize(str(number))
-            with finished:
-                done.append(number)
-                finished.notify_all()
-
-        def release() -> None:
-            promptlathe_server.wait_for_requests(16)
-            for count, number in enumerate([15, 0, 7, 3, 12, 1, 14, 2, 13, 4, 11, 5, 10, 6, 9, 8]):
-                events[number].set()
-                with finished:
-                    assert finished.wait_for(lambda count=count: len(done) > count, 10)
-                assert done[-1] == number
-
-        together(lambda n: release() if n == 16 else work(n), 17)
-    assert sorted(results) == list(range(16))
-
-
-def test_failures_reach_their_callers_too(promptlathe_server: Server) -> None:
-    """Each thread gets its own answer or its own error, whatever the others get."""
-
-    def answer(request: Any) -> dict[str, Any] | None:
-        number = int(request.json["task"])
-        body = {"type": "error", "error": {"type": "api_error", "message": f"no {number}"}}
-        return {"status": 500, "body": body} if number % 3 == 0 else None
-
-    promptlathe_server.script([answer] * THREADS)
-    with client_of(promptlathe_server) as client:
-
-        def work(number: int) -> None:
-            if number % 3:
-                assert client.generate(str(number))["messages"]
-                return
-            with pytest.raises(InternalServerError) as caught:
-                client.generate(str(number))
-            assert caught.value.message == f"no {number}"
-
-        together(work)
-
-
-def test_short_deadlines_do_not_touch_the_others(promptlathe_server: Server) -> None:
-    """A thread that gives up hands the work on."""
-    go = threading.Event()
-    promptlathe_server.script([{"until": go}] * 32)
-    gave_up = threading.Semaphore(0)
-    with client_of(promptlathe_server) as client:
-
-        def work(number: int) -> None:
-            if number % 2:
-                with pytest.raises(APIError):
-                    client.generate(TASK, timeout=0.1 + number / 500)
-                gave_up.release()
-            else:
-                assert client.generate(TASK)["messages"]
-
-        def release() -> None:
-            for _ in range(16):
-                assert gave_up.acquire(timeout=10)
-            go.set()
-
-        together(lambda n: release() if n == 32 else work(n), 33)
-
-
-def test_two_clients_in_the_same_threads(promptlathe_server: Server) -> None:
-    """Each with its own key, address and connections."""
-    with Server() as other, client_of(promptlathe_server) as one:
-        with Client("another-key", base_url=other.url) as two:
+        server.script([answer] * 16)
+        results: dict[int, Any] = {}
+        finished = threading.Condition()
+        with client_of(server) as client:
 
             def work(number: int) -> None:
-                for client in (one, two) if number % 2 else (two, one):
-                    text = unique(number)
-                    assert_own(client.templatize(text), text)
+                results[number] = client.templatize(str(number))
+                with finished:
+                    done.append(number)
+                    finished.notify_all()
 
-            together(work, 16)
-        assert {r.headers["x-api-key"] for r in promptlathe_server.requests} == {KEY}
-        assert {r.headers["x-api-key"] for r in other.requests} == {"another-key"}
-        assert len(promptlathe_server.requests) == len(other.requests) == 16
+            def release() -> None:
+                server.wait_for_requests(16)
+                for count, number in enumerate(
+                    [15, 0, 7, 3, 12, 1, 14, 2, 13, 4, 11, 5, 10, 6, 9, 8]
+                ):
+                    events[number].set()
+                    with finished:
+                        assert finished.wait_for(lambda count=count: len(done) > count, 10)
+                    assert done[-1] == number
 
-
-def test_connections_are_used_again(promptlathe_server: Server) -> None:
-    with client_of(promptlathe_server) as client:
-        for _ in range(20):
-            client.generate(TASK)
-        assert promptlathe_server.connections == 1
-        together(lambda n: [client.generate(TASK) for _ in range(4)] and None, 8)
-        assert promptlathe_server.connections <= 8
-
-
-def test_close_while_64_threads_wait(promptlathe_server: Server) -> None:
-    never = threading.Event()
-    promptlathe_server.script([{"until": never}] * THREADS)
-    client = client_of(promptlathe_server, max_retries=2)
-    ended: list[float] = []
-    closed: list[float] = []
-
-    def work(number: int) -> None:
-        if number == THREADS:
-            promptlathe_server.wait_for_requests(THREADS)
-            closed.append(time.monotonic())
-            client.close()
-            return
-        with pytest.raises(ClientClosedError):
-            client.generate(TASK)
-        ended.append(time.monotonic())
-
-    together(work, THREADS + 1)
-    never.set()
-    assert len(ended) == THREADS and max(ended) - closed[0] < 1.0
+            together(lambda n: release() if n == 16 else work(n), 17)
+        assert sorted(results) == list(range(16))
 
 
-def test_threads_that_close_while_others_begin(promptlathe_server: Server) -> None:
-    """Every call ends in its answer or in ClientClosedError, whoever comes first."""
-    for _ in range(10):
-        client = client_of(promptlathe_server)
-        outcomes: list[str] = []
+def test_failures_reach_their_callers_too() -> None:
+    """Each thread gets its own answer or its own error, whatever the others get."""
 
-        def work(number: int, client: Client = client, outcomes: list[str] = outcomes) -> None:
-            if number == 0:
+    with serving() as server:
+
+        def answer(request: Any) -> dict[str, Any] | None:
+            number = int(request.json["task"])
+            body = {"type": "error", "error": {"type": "api_error", "message": f"no {number}"}}
+            return {"status": 500, "body": body} if number % 3 == 0 else None
+
+        server.script([answer] * THREADS)
+        with client_of(server) as client:
+
+            def work(number: int) -> None:
+                if number % 3:
+                    assert client.generate(str(number))["messages"]
+                    return
+                with pytest.raises(InternalServerError) as caught:
+                    client.generate(str(number))
+                assert caught.value.message == f"no {number}"
+
+            together(work)
+
+
+def test_short_deadlines_do_not_touch_the_others() -> None:
+    """A thread that gives up hands the work on."""
+    with serving() as server:
+        go = threading.Event()
+        server.script([{"until": go}] * 32)
+        gave_up = threading.Semaphore(0)
+        with client_of(server) as client:
+
+            def work(number: int) -> None:
+                if number % 2:
+                    with pytest.raises(APIError):
+                        client.generate(TASK, timeout=0.1 + number / 500)
+                    gave_up.release()
+                else:
+                    assert client.generate(TASK)["messages"]
+
+            def release() -> None:
+                for _ in range(16):
+                    assert gave_up.acquire(timeout=10)
+                go.set()
+
+            together(lambda n: release() if n == 32 else work(n), 33)
+
+
+def test_two_clients_in_the_same_threads() -> None:
+    """Each with its own key, address and connections."""
+    with serving() as server:
+        with Server() as other, client_of(server) as one:
+            with Client("another-key", base_url=other.url) as two:
+
+                def work(number: int) -> None:
+                    for client in (one, two) if number % 2 else (two, one):
+                        text = unique(number)
+                        assert_own(client.templatize(text), text)
+
+                together(work, 16)
+            assert {r.headers["x-api-key"] for r in server.requests} == {KEY}
+            assert {r.headers["x-api-key"] for r in other.requests} == {"another-key"}
+            assert len(server.requests) == len(other.requests) == 16
+
+
+def test_connections_are_used_again() -> None:
+    with serving() as server:
+        with client_of(server) as client:
+            for _ in range(20):
+                client.generate(TASK)
+            assert server.connections == 1
+            together(lambda n: [client.generate(TASK) for _ in range(4)] and None, 8)
+            assert server.connections <= 8
+
+
+@pytest.mark.thread_unsafe(reason="it measures how soon the waiting calls end")
+def test_close_while_64_threads_wait() -> None:
+    with serving() as server:
+        never = threading.Event()
+        server.script([{"until": never}] * THREADS)
+        client = client_of(server, max_retries=2)
+        ended: list[float] = []
+        closed: list[float] = []
+
+        def work(number: int) -> None:
+            if number == THREADS:
+                server.wait_for_requests(THREADS)
+                closed.append(time.monotonic())
                 client.close()
                 return
-            try:
-                outcomes.append("answer" if client.generate(TASK)["messages"] else "nothing")
-            except ClientClosedError:
-                outcomes.append("closed")
+            with pytest.raises(ClientClosedError):
+                client.generate(TASK)
+            ended.append(time.monotonic())
 
-        together(work, 8)
-        assert len(outcomes) == 7 and set(outcomes) <= {"answer", "closed"}
+        together(work, THREADS + 1)
+        never.set()
+        assert len(ended) == THREADS and max(ended) - closed[0] < 1.0
+
+
+def test_threads_that_close_while_others_begin() -> None:
+    """Every call ends in its answer or in ClientClosedError, whoever comes first."""
+    with serving() as server:
+        for _ in range(10):
+            client = client_of(server)
+            outcomes: list[str] = []
+
+            def work(number: int, client: Client = client, outcomes: list[str] = outcomes) -> None:
+                if number == 0:
+                    client.close()
+                    return
+                try:
+                    outcomes.append("answer" if client.generate(TASK)["messages"] else "nothing")
+                except ClientClosedError:
+                    outcomes.append("closed")
+
+            together(work, 8)
+            assert len(outcomes) == 7 and set(outcomes) <= {"answer", "closed"}
 
 
 # ---- No thread is started -----------------------------------------------------------------------
