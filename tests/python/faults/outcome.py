@@ -1,16 +1,39 @@
-"""How the rows are checked: a client for a server, a call that must fail, in its time."""
+"""How the rows are checked: a client for a server, a call that must fail, in its time.
+
+What came of the calls is kept in `seen`, from which the table of the fault rows is made.
+"""
 
 from __future__ import annotations
 
+import re
 import time
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
 
 import pytest
-from promptlathe import APIError, Client
+from promptlathe import APIConnectionError, APIError, APITimeoutError, Client
 
 KEY = "sk-test-0123456789abcdef"
 TASK = "Write a haiku about rivers"
 E = TypeVar("E", bound=BaseException)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call ended in."""
+
+    kind: str  # the exception's class, or "an answer"
+    phase: str
+    attempts: int
+    took: float  # seconds
+    limit: str = ""  # the limit that ended it, in the error's own words
+    late: float = 0.0  # seconds beyond that limit
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.phase}" if self.phase else self.kind
+
+
+seen: list[Outcome] = []  # in the test under way
 
 
 def client_for(url: str, **options: Any) -> Client:
@@ -18,16 +41,67 @@ def client_for(url: str, **options: Any) -> Client:
     return Client(KEY, base_url=url, **{"timeout": 5, "max_retries": 1, **options})
 
 
+class Way(Protocol):
+    """A client in one manner of calling it."""
+
+    def generate(self, task: str, **options: Any) -> dict[str, Any]: ...
+
+
+class Sync:
+    """The client whose caller waits."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.client = client_for(url, **options)
+
+    def generate(self, task: str, **options: Any) -> dict[str, Any]:
+        return self.client.generate(task, **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+
+WAYS = {"sync": Sync}  # what the fixture `way` gives in turn: a context manager that is a `Way`
+
+
+def _outcome_of(error: BaseException, took: float) -> Outcome:
+    kind, attempts = type(error).__name__, getattr(error, "attempts", 1)
+    if not isinstance(error, APIConnectionError):
+        return Outcome(kind, "", attempts, took)
+    if not isinstance(error, APITimeoutError):
+        return Outcome(kind, error.phase, attempts, took)
+    found = re.search(r"within the ((?:connect )?timeout) of (\S+) s", str(error))
+    assert found, str(error)
+    # The time to connect is for each attempt, the other one for the whole call.
+    began_at_the_attempt = found[1] != "timeout"
+    late = (error.times["total"] if began_at_the_attempt else took) - float(found[2])
+    return Outcome(kind, error.phase, attempts, took, f"{found[1]} of {found[2]} s", late)
+
+
 def failure(
-    client: Client, kind: type[E], *, within: float = 6.0, after: float = 0.0, **options: Any
+    client: Way, kind: type[E], *, within: float = 6.0, after: float = 0.0, **options: Any
 ) -> E:
     """Make a call that must end in exactly `kind`, between `after` and `within` seconds."""
+    task = options.pop("task", TASK)
     started = time.monotonic()
     with pytest.raises(kind) as caught:
-        client.generate(TASK, **options)
+        client.generate(task, **options)
     took = time.monotonic() - started
     assert type(caught.value) is kind, repr(caught.value)
+    seen.append(_outcome_of(caught.value, took))
     assert after <= took <= within, f"it took {took:.3f} s"
     if isinstance(caught.value, APIError):
-        assert TASK not in str(caught.value) and KEY not in str(caught.value)
+        assert task not in str(caught.value) and KEY not in str(caught.value)
     return caught.value
+
+
+def success(client: Way, *, attempts: int = 1, within: float = 6.0, **options: Any) -> Any:
+    """Make a call that must be answered in time; the caller has to check the attempts."""
+    started = time.monotonic()
+    result = client.generate(options.pop("task", TASK), **options)
+    took = time.monotonic() - started
+    seen.append(Outcome("an answer", "", attempts, took))
+    assert took <= within, f"it took {took:.3f} s"
+    return result

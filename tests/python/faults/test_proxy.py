@@ -312,6 +312,7 @@ def test_unusable_proxy_is_refused_without_showing_it(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.fault("Proxy", "refuses, for {scheme}")
 def test_proxy_that_refuses(scheme: str) -> None:
     url = f"http://127.0.0.1:{refused_port()}"
     with client_for(f"{scheme}://{HOST}", allow_http=True, proxy=url) as client:
@@ -319,6 +320,7 @@ def test_proxy_that_refuses(scheme: str) -> None:
     assert (error.phase, error.attempts, error.host) == ("connect", 2, HOST)
 
 
+@pytest.mark.fault("Proxy", "name not found")
 def test_proxy_whose_name_is_not_found() -> None:
     with plain(proxy=f"http://{UNKNOWN}:3128") as client:
         error = failure(client, APIConnectionError, within=2)
@@ -344,6 +346,7 @@ CONNECTS = {
 
 
 @pytest.mark.parametrize("handler", CONNECTS.values(), ids=CONNECTS.keys())
+@pytest.mark.fault("Proxy", "CONNECT: {id}")
 def test_proxy_that_fails_in_connect(handler: Handler, authority: Authority) -> None:
     with (
         RawServer(handler, handler, tunnel(authority.issue(HOST))) as proxy,
@@ -355,6 +358,7 @@ def test_proxy_that_fails_in_connect(handler: Handler, authority: Authority) -> 
         assert client.generate(TASK) == ANSWER
 
 
+@pytest.mark.fault("Proxy", "CONNECT: silence")
 def test_proxy_that_is_silent_in_connect(authority: Authority) -> None:
     with (
         RawServer(silent, tunnel(authority.issue(HOST))) as proxy,
@@ -366,6 +370,7 @@ def test_proxy_that_is_silent_in_connect(authority: Authority) -> None:
         assert client.generate(TASK) == ANSWER
 
 
+@pytest.mark.fault("Proxy", "silence behind a tunnel")
 def test_server_that_stalls_behind_a_tunnel(authority: Authority) -> None:
     def handle(connection: Connection) -> None:
         connection.request()
@@ -381,6 +386,7 @@ def test_server_that_stalls_behind_a_tunnel(authority: Authority) -> None:
         assert (error.phase, error.attempts) == ("tls", 1)
 
 
+@pytest.mark.fault("Proxy", "407, for http")
 def test_407_for_plain_http_is_an_answer() -> None:
     with RawServer(challenge) as proxy, plain(proxy=proxy.url) as client:
         error = failure(client, APIStatusError)
@@ -412,6 +418,7 @@ def test_socks() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.fault("Proxy", "SOCKS proxy that dies, for {scheme}")
 def test_socks_that_dies(scheme: str) -> None:
     with RawServer(socks_that_dies) as proxy:
         url = proxy.url.replace("http:", "socks5h:")

@@ -18,7 +18,7 @@ from promptlathe import (
 )
 
 from faults.conftest import Child
-from faults.outcome import TASK, client_for, failure
+from faults.outcome import TASK, Outcome, client_for, failure, seen
 from faults.raw_server import (
     ANSWER,
     Connection,
@@ -139,6 +139,7 @@ CERTIFICATES = {
 
 
 @pytest.mark.parametrize(("make", "words"), CERTIFICATES.values(), ids=CERTIFICATES.keys())
+@pytest.mark.fault("TLS", "certificate {id}")
 def test_certificate_fault(
     make: Callable[[Authority, Authority], ssl.SSLContext],
     words: str,
@@ -232,12 +233,14 @@ def test_keys_are_logged_where_the_environment_says(
 # ---- Authorities that cannot be read ------------------------------------------------------------
 
 
+@pytest.mark.fault("TLS", "CA file missing")
 def test_missing_ca_file_is_refused_by_the_constructor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = tmp_path / "no-such.pem"
     with pytest.raises(ConfigurationError, match=r"ca_file: .*no-such\.pem"):
         client_for("https://127.0.0.1", ca_file=str(missing))
+    seen.append(Outcome("ConfigurationError", "", 0, 0.0))  # and no call is made
     with pytest.raises(ConfigurationError, match="ca_file"):
         client_for("https://127.0.0.1", ca_file=str(tmp_path))
     monkeypatch.setenv("SSL_CERT_FILE", str(missing))
@@ -318,6 +321,7 @@ HANDSHAKES = {
 
 
 @pytest.mark.parametrize("handler", HANDSHAKES.values(), ids=HANDSHAKES.keys())
+@pytest.mark.fault("TLS", "handshake: {id}")
 def test_broken_handshake_is_tried_again(handler: Handler, authority: Authority) -> None:
     good = over_tls(authority.issue("127.0.0.1"))
     with (
@@ -329,6 +333,7 @@ def test_broken_handshake_is_tried_again(handler: Handler, authority: Authority)
         assert client.generate(TASK) == ANSWER
 
 
+@pytest.mark.fault("TLS", "handshake that stalls, both times")
 def test_stalled_handshake_is_ended_by_the_time_to_connect(authority: Authority) -> None:
     good = over_tls(authority.issue("127.0.0.1"))
     timeout = Timeout(total=5, connect=0.3)
@@ -342,6 +347,7 @@ def test_stalled_handshake_is_ended_by_the_time_to_connect(authority: Authority)
         assert client.generate(TASK) == ANSWER
 
 
+@pytest.mark.fault("TLS", "handshake that stalls, no time to connect set")
 def test_stalled_handshake_is_ended_by_the_deadline(authority: Authority) -> None:
     with RawServer(silent) as server, trusting(authority, https(server)) as client:
         timeout = Timeout(total=0.3, connect=None)
@@ -359,6 +365,7 @@ def tls_1_1(authority: Authority) -> ssl.SSLContext:
     return old
 
 
+@pytest.mark.fault("TLS", "TLS 1.1, no retries")
 def test_tls_before_1_2_is_refused(authority: Authority) -> None:
     with (
         RawServer(over_tls(tls_1_1(authority))) as server,
@@ -388,6 +395,7 @@ BEHIND = {
 
 
 @pytest.mark.parametrize(("handler", "phase"), BEHIND.values(), ids=BEHIND.keys())
+@pytest.mark.fault("TLS", "behind the handshake: {id}")
 def test_faults_behind_the_handshake(handler: Handler, phase: str, authority: Authority) -> None:
     context = authority.issue("127.0.0.1")
     bad = over_tls(context, handler)

@@ -1,0 +1,99 @@
+"""The table of the fault rows, docs/faults.md: written by a run, and compared with every other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faults.outcome import Outcome
+
+Row = tuple[str, str]  # layer and name
+Rows = dict[Row, list[Outcome]]
+
+FILE = Path(__file__).resolve().parents[3] / "docs/faults.md"
+LAYERS = ["Connecting", "TLS", "HTTP/1.1", "HTTP/2", "Proxy", "Status", "Body"]
+COMMAND = "./dev test tests/python/faults --fault-table docs/faults.md"
+HEAD = """\
+# What each fault ends in
+
+This table is made by a run of the tests, not by hand: `{command}`.
+Each row is a test against a server that misbehaves in just this way; the run that wrote it was on
+libcurl {version}. Every other run of these tests on libcurl {minor} compares its outcomes with
+these. Other versions name some phases differently over HTTP/2; the tests say where.
+
+Clients here try twice (`max_retries=1`) and have a `timeout` of 5 s, unless the last column names
+the limit that ended the call. The time is that of the whole call, back-off between attempts included.
+`./dev bench` measures how far beyond its limit each call ends (`benchmarks/faults.py`).
+"""
+
+
+def row_of(item: pytest.Item) -> Row | None:
+    """The row that a test stands for."""
+    marker = item.get_closest_marker("fault")
+    if marker is None:
+        return None
+    layer, name = marker.args
+    callspec = getattr(item, "callspec", None)
+    return layer, name.format(id=callspec.id, **callspec.params) if callspec else name
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _line(name: str, first: Outcome) -> str:
+    cells = [name, str(first), str(first.attempts), f"{first.took:.2f} s", first.limit]
+    return "| " + " | ".join(map(_cell, cells)) + " |\n"
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def written(rows: Rows, version: str) -> str:
+    """The table as Markdown."""
+    parts = [HEAD.format(command=COMMAND, version=version, minor=_minor(version))]
+    for layer in LAYERS:
+        parts.append(f"\n## {layer}\n\n| fault | outcome | attempts | time | limit |\n")
+        parts.append("| --- | --- | --- | --- | --- |\n")
+        parts += [_line(name, found[0]) for (at, name), found in rows.items() if at == layer]
+    return "".join(parts)
+
+
+def read() -> dict[Row, tuple[str, str]]:
+    """Outcome and attempts of each row of the file."""
+    found, layer = {}, ""
+    for line in FILE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            layer = line[3:]
+        elif line.startswith("| ") and not line.startswith(("| fault |", "| --- |")):
+            text = line[2:-2].replace("\\|", "\0").replace("\\\\", "\\")
+            name, outcome, attempts, *_ = [cell.replace("\0", "|") for cell in text.split(" | ")]
+            found[layer, name] = outcome, attempts
+    return found
+
+
+def late_rows() -> set[Row]:
+    """Those that end because their time is over."""
+    return {row for row, (outcome, _) in read().items() if outcome.startswith("APITimeoutError")}
+
+
+def compare(row: Row, first: Outcome, version: Callable[[], str]) -> None:
+    """Fail unless the file has the row, with this outcome if it was written on this libcurl."""
+    rows = read()
+    again = f"write the table again: {COMMAND}"
+    assert row in rows, f"{FILE.name} has no row {row}; {again}"
+    if f"on libcurl {_minor(version())} " in FILE.read_text(encoding="utf-8"):
+        assert rows[row] == (str(first), str(first.attempts)), f"{row} differs; {again}"
+
+
+def add_times(path: Path, rows: Rows) -> None:
+    """Add a line of JSON for each row that a limit ended."""
+    with path.open("a", encoding="utf-8") as file:
+        for (layer, name), found in rows.items():
+            for each in found:
+                if each.limit:
+                    print(json.dumps([layer, name, each.limit, each.late]), file=file)
