@@ -39,11 +39,11 @@ def version() -> str:
 
 def library_flags(option: str) -> list[str]:
     """Return what pkg-config says (``--cflags`` or ``--libs``), else the libraries' plain names."""
-    program = os.environ.get("PKG_CONFIG") or "pkg-config"
+    program = shlex.split(os.environ.get("PKG_CONFIG") or "pkg-config")
     flags: list[str] = []
     for module, plain in LIBRARIES.items():
         try:
-            answer = subprocess.check_output([program, option, module], stderr=subprocess.DEVNULL)
+            answer = subprocess.check_output([*program, option, module], stderr=subprocess.DEVNULL)
             flags += shlex.split(answer.decode())
         except (OSError, subprocess.CalledProcessError):
             flags += [plain] if option == "--libs" else []
