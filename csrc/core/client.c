@@ -449,21 +449,27 @@ double lathe_client_ask(lathe_client *client, double random, lathe_ticket *ticke
     return wait;
 }
 
-static void lose(lathe_hub *hub)
+void lathe_client_lose(lathe_client *client, const lathe_ticket *ticket, bool sent)
 {
+    lathe_hub *hub = client->hub;
     pthread_mutex_lock(&hub->lock.mutex);
-    lathe_gate_lost(&hub->gate);
+    lathe_gate_lost(&hub->gate, ticket, sent);
     pthread_mutex_unlock(&hub->lock.mutex);
+}
+
+uint64_t lathe_client_in_flight(lathe_client *client)
+{
+    lathe_hub *hub = client->hub;
+    pthread_mutex_lock(&hub->lock.mutex);
+    uint64_t in_flight = hub->gate.in_flight;
+    pthread_mutex_unlock(&hub->lock.mutex);
+    return in_flight;
 }
 
 void lathe_client_tell(lathe_client *client, double random, const lathe_ticket *ticket,
                        const lathe_headers *headers, int status, double hint)
 {
     lathe_hub *hub = client->hub;
-    if (!headers) {
-        lose(hub);
-        return;
-    }
     lathe_limits told = {0};
     lathe_limits_take(&told, headers);
     const lathe_news news = {&told, lathe_http_time(lathe_headers_get(headers, "date")), status,

@@ -13,10 +13,14 @@ void lathe_client_release(lathe_client *client);
 const lathe_settings *lathe_client_settings(const lathe_client *client);
 /* Pacing: as lathe_gate_ask, of the gate that all engines of a family of clients share. */
 double lathe_client_ask(lathe_client *client, double random, lathe_ticket *ticket);
-/* Tells the gate how a call that it let go has ended, and remembers the rate limits that the
- * answer's headers tell of; NULL when there was no answer. */
+/* Once for each call that the gate let go: it was answered, and the rate limits that the headers
+ * tell of are remembered, */
 void lathe_client_tell(lathe_client *client, double random, const lathe_ticket *ticket,
                        const lathe_headers *headers, int status, double hint);
+/* or it ended without an answer, as lathe_gate_lost. */
+void lathe_client_lose(lathe_client *client, const lathe_ticket *ticket, bool sent);
+/* How many of those calls there are; for tests. */
+uint64_t lathe_client_in_flight(lathe_client *client);
 /* The engine that synchronous calls share, made when needed, retained; NULL without memory or
  * descriptors. In a fork's child the inherited one is given up here. */
 lathe_engine *lathe_client_engine(lathe_client *client);

@@ -307,7 +307,8 @@ static void take_orders_locked(lathe_engine *engine)
     }
 }
 
-/* Has the queue worked off: here, or by who leads. A loop hears of what is there to be reaped. */
+/* Has the queue worked off: here, or by who leads. A loop hears of what is there to be reaped, and
+ * of a place that a held call may have. */
 static void settle(lathe_engine *engine)
 {
     lathe_engine_lock(engine);
@@ -315,7 +316,7 @@ static void settle(lathe_engine *engine)
         wake_leader_locked(engine);
     else
         take_orders_locked(engine);
-    if (engine->first_reaped)
+    if (engine->first_reaped || (!engine->led && lathe_flight_next(&engine->flight) <= 0))
         lathe_poller_wake(engine->flight.multi.poller);
     unlock_and_hand_on(engine);
 }

@@ -86,13 +86,19 @@ static void unhold(lathe_flight *flight, lathe_call *call)
 
 /* ---- Ends ------------------------------------------------------------------------------------ */
 
+/* The gate hears of an attempt that got no answer. */
+static void lose_attempt(lathe_call *call, bool sent)
+{
+    if (call->ticketed)
+        lathe_client_lose(call->client, &call->ticket, sent);
+    call->ticketed = false;
+}
+
 /* Ends an attempt under way without an answer. */
 static void drop_attempt(lathe_flight *flight, lathe_call *call)
 {
+    lose_attempt(call, call->exchange.connected);
     lathe_multi_drop(&flight->multi, &call->exchange);
-    if (call->ticketed)
-        lathe_client_tell(call->client, 0, &call->ticket, NULL, 0, -1);
-    call->ticketed = false;
 }
 
 /* The result stands in the call. */
@@ -105,6 +111,7 @@ static void end_call(lathe_flight *flight, lathe_call *call)
     unlink_call(flight, call);
     call->state = LATHE_CALL_ENDED;
     flight->progress = true;
+    flight->look = 0; /* its place may be another's, and the driver asleep */
     lathe_engine_ended(flight->engine, call);
 }
 
@@ -243,11 +250,12 @@ static void adapt(lathe_flight *flight, const lathe_call *call, int status)
 static void finish_attempt(lathe_flight *flight, lathe_call *call, CURLcode result)
 {
     CURL *easy = call->exchange.easy;
+    bool sent = call->exchange.connected;
     lathe_verdict verdict;
     deadline_of(flight, call);
     lathe_attempt_judge(call, result, &verdict);
     adapt(flight, call, verdict.status);
-    drop_attempt(flight, call); /* the ticket of one without an answer */
+    lose_attempt(call, sent); /* unless it was answered */
     lathe_multi_give(&flight->multi, easy);
     lathe_engine_record(flight->engine, call, &verdict);
     if (verdict.error.code)

@@ -189,7 +189,7 @@ static void renew(const lathe_gate *gate, lathe_quota *quota, double now)
     if (quota->reset + quota->slack > now || quota->refill > 0)
         return;
     quota->guessed = true;
-    quota->told = quota->high;
+    quota->told = quota->high > 0 ? quota->high : most(quota->limit, 1);
     if (quota->early)
         quota->told -= cost_of(gate, quota) * (double)gate->in_flight;
     quota->number = gate->sent;
@@ -388,15 +388,24 @@ static void refuse(lathe_gate *gate, double now, double random, const lathe_tick
         gate->good = most(gate->mean, 1);
         gate->cut = now;
     }
-    gate->closed = most(gate->closed, now + hint + random * least(hint / 4, 2));
-    gate->ramp = least(ramp, ramp * hint);
+    double until = now + hint + random * least(hint / 4, 2);
+    if (until > gate->closed) {
+        gate->closed = until;
+        gate->ramp = least(ramp, ramp * hint);
+    }
     gate->credit = 1; /* the first goes as soon as it was asked for */
+}
+
+static void leave(lathe_gate *gate)
+{
+    if (gate->in_flight)
+        gate->in_flight--;
 }
 
 void lathe_gate_answered(lathe_gate *gate, double now, double random, const lathe_ticket *ticket,
                          const lathe_news *news)
 {
-    lathe_gate_lost(gate);
+    leave(gate);
     for (size_t i = 0; i < gate->count && news->status == 200; i++)
         if (++gate->quotas[i].silent > SILENT)
             gate->quotas[i].at = -INFINITY; /* it is not told any more */
@@ -407,10 +416,17 @@ void lathe_gate_answered(lathe_gate *gate, double now, double random, const lath
         refuse(gate, now, random, ticket, news->hint);
 }
 
-void lathe_gate_lost(lathe_gate *gate)
+/* What was never sent has used nothing up. */
+void lathe_gate_lost(lathe_gate *gate, const lathe_ticket *ticket, bool sent)
 {
-    if (gate->in_flight)
-        gate->in_flight--;
+    leave(gate);
+    for (size_t i = 0; i < gate->count && !sent; i++) {
+        lathe_quota *quota = &gate->quotas[i];
+        if (!quota->early || ticket->number <= quota->number)
+            continue;
+        quota->told += cost_of(gate, quota);
+        quota->base += cost_of(gate, quota);
+    }
 }
 
 /* ---- An engine's window ---------------------------------------------------------------------- */

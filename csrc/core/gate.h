@@ -84,8 +84,8 @@ double lathe_gate_ask(lathe_gate *gate, double now, double random, lathe_ticket 
 /* Once for each call that went: it was answered, */
 void lathe_gate_answered(lathe_gate *gate, double now, double random, const lathe_ticket *ticket,
                          const lathe_news *news);
-/* or it ended without an answer. */
-void lathe_gate_lost(lathe_gate *gate);
+/* or it ended without an answer; `sent`: the service may have seen it. */
+void lathe_gate_lost(lathe_gate *gate, const lathe_ticket *ticket, bool sent);
 
 /* How many calls one engine may have in flight: any number, until a refusal (429, 529) halves what
  * is there. Then, for each windowful of successes, an eighth of what is asked more, at least one,

@@ -1,6 +1,7 @@
 #include "support_server.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -276,4 +277,28 @@ const char *server_request(server *s, size_t index)
     const char *text = index < s->request_count ? s->requests[index] : "";
     pthread_mutex_unlock(&s->lock);
     return text;
+}
+
+bool full_listener_init(full_listener *full)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    full->listener = socket(AF_INET, SOCK_STREAM, 0);
+    bool listens = !bind(full->listener, (struct sockaddr *)&address, size) &&
+                   !listen(full->listener, 0) &&
+                   !getsockname(full->listener, (struct sockaddr *)&address, &size);
+    for (int i = 0; i < 8; i++) {
+        full->fillers[i] = socket(AF_INET, SOCK_STREAM, 0);
+        fcntl(full->fillers[i], F_SETFL, O_NONBLOCK);
+        (void)!connect(full->fillers[i], (struct sockaddr *)&address, size);
+    }
+    snprintf(full->url, sizeof full->url, "http://127.0.0.1:%d", ntohs(address.sin_port));
+    return listens;
+}
+
+void full_listener_clear(const full_listener *full)
+{
+    for (int i = 0; i < 8; i++)
+        close(full->fillers[i]);
+    close(full->listener);
 }

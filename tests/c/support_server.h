@@ -3,6 +3,7 @@
 #ifndef SUPPORT_SERVER_H
 #define SUPPORT_SERVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef enum server_end {
@@ -37,6 +38,15 @@ size_t server_requests(server *server);
 size_t server_connections(server *server);
 /* The head and the body of request `index`, NUL behind; valid until server_free. */
 const char *server_request(server *server, size_t index);
+
+/* A listener whose queue is full answers no SYN. */
+typedef struct full_listener {
+    int listener, fillers[8];
+    char url[64];
+} full_listener;
+
+bool full_listener_init(full_listener *full);
+void full_listener_clear(const full_listener *full);
 
 /* The documented answer of generate, and a response that carries `body`. The string is static. */
 extern const char server_good_body[];

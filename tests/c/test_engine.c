@@ -2,9 +2,7 @@
  */
 #include "engine.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
@@ -13,7 +11,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,36 +139,6 @@ TEST(deadline_in_each_state)
     lathe_error_clear(&error);
     lathe_client_free(client);
     server_free(s);
-}
-
-/* A listener whose queue is full answers no SYN. */
-typedef struct full_listener {
-    int listener, fillers[8];
-    char url[64];
-} full_listener;
-
-static bool full_listener_init(full_listener *full)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof address;
-    full->listener = socket(AF_INET, SOCK_STREAM, 0);
-    bool listens = !bind(full->listener, (struct sockaddr *)&address, size) &&
-                   !listen(full->listener, 0) &&
-                   !getsockname(full->listener, (struct sockaddr *)&address, &size);
-    for (int i = 0; i < 8; i++) {
-        full->fillers[i] = socket(AF_INET, SOCK_STREAM, 0);
-        fcntl(full->fillers[i], F_SETFL, O_NONBLOCK);
-        (void)!connect(full->fillers[i], (struct sockaddr *)&address, size);
-    }
-    snprintf(full->url, sizeof full->url, "http://127.0.0.1:%d", ntohs(address.sin_port));
-    return listens;
-}
-
-static void full_listener_clear(const full_listener *full)
-{
-    for (int i = 0; i < 8; i++)
-        close(full->fillers[i]);
-    close(full->listener);
 }
 
 TEST(connect_timeout_names_the_phase)

@@ -150,7 +150,7 @@ TEST(all_passes_while_nothing_is_known)
     call_told(&gate, 6, NULL);
     CHECK(!gate.active);
     CHECK_INT(burst(&gate, 6, 10000), 10000);
-    lathe_gate_lost(&gate);
+    lathe_gate_lost(&gate, &(lathe_ticket){1, 5}, true);
     CHECK_INT(gate.in_flight, 19999);
 }
 
@@ -202,6 +202,35 @@ TEST(a_window_is_full_again_after_its_reset)
     CHECK(flow(&gate, 130.25, 160, 100) <= 3); /* the impatient ones */
     int renewed = flow(&gate, 162, 222, 200);
     CHECK(renewed > 80 && renewed <= 101);
+}
+
+/* Whoever comes when nothing is left knows no more than the limit of what comes next. */
+TEST(one_who_came_when_nothing_was_left)
+{
+    lathe_gate gate;
+    lathe_gate_init(&gate);
+    call_told(&gate, 100, &(saying){"requests", 600, 0, 3});
+    CHECK_INT(flow(&gate, 100.25, 103, 100), 0);
+    CHECK(flow(&gate, 104, 105, 1000) > 10);
+}
+
+/* What was never sent has used nothing up. */
+TEST(calls_that_were_lost_on_the_way)
+{
+    for (int sent = 0; sent < 2; sent++) {
+        lathe_gate gate;
+        lathe_gate_init(&gate);
+        test_context(sent ? "sent" : "not sent");
+        call_told(&gate, 100, &(saying){"requests", 100, 100, 60});
+        for (int i = 0; i < 99; i++) {
+            lathe_ticket ticket = {++gate.sent, 101};
+            gate.in_flight++;
+            lathe_gate_lost(&gate, &ticket, sent);
+        }
+        CHECK_INT(gate.in_flight, 0);
+        int went = flow(&gate, 102, 120, 1000);
+        CHECK(sent ? went < 4 : went > 20 && went < 40);
+    }
 }
 
 /* Numbers that make no sense, or cannot be waited for, hold nobody back. */
@@ -371,6 +400,31 @@ TEST(refusals_that_close_nothing)
         lathe_gate_ask(&gate, 100, 0, &ticket);
         answer_with(&gate, 100, &ticket, NULL, 429, hints[i]);
         CHECK_INT(burst(&gate, 100, 1000), 1000);
+    }
+}
+
+/* One call at a time, each refused with a hint: the next may go as soon as that is over. */
+TEST(hints_alone_hold_a_lone_caller)
+{
+    static const double hints[] = {0.001, 0.3, 5};
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+        lathe_gate gate;
+        lathe_gate_init(&gate);
+        test_context("hint %g", hints[i]);
+        double now = 100;
+        for (int n = 0; n < 100; n++) {
+            lathe_ticket ticket;
+            CHECK_INT(lathe_gate_ask(&gate, now, 0.999, &ticket), 0);
+            answer_with(&gate, now, &ticket, NULL, 529, hints[i]);
+            CHECK(lathe_gate_ask(&gate, now, 0.999, &ticket) > 0);
+            now += hints[i] * 1.25;
+        }
+        lathe_ticket late = {gate.sent, now}, next;
+        answer_with(&gate, now, &late, NULL, 429,
+                    100); /* a hint does not make an earlier shorter */
+        answer_with(&gate, now, &late, NULL, 429, 0.001);
+        CHECK(lathe_gate_ask(&gate, now + 1, 0.999, &next) > 98);
+        CHECK(gate.ramp > 1);
     }
 }
 
@@ -880,6 +934,7 @@ TESTS(ENTRY(times), ENTRY(all_passes_while_nothing_is_known),
       ENTRY(nobody_waits_for_long), ENTRY(more_kinds_than_are_kept), ENTRY(clocks_that_jump),
       ENTRY(a_limit_that_is_told_no_more), ENTRY(a_limit_that_changes), ENTRY(no_date_no_pacing),
       ENTRY(a_refusal_closes_the_gate_and_it_opens_gradually), ENTRY(refusals_that_close_nothing),
-      ENTRY(the_window_halves_once_and_grows_back), ENTRY(one_client_and_windows),
-      ENTRY(one_client_and_buckets), ENTRY(four_clients_and_windows),
+      ENTRY(hints_alone_hold_a_lone_caller), ENTRY(one_who_came_when_nothing_was_left),
+      ENTRY(calls_that_were_lost_on_the_way), ENTRY(the_window_halves_once_and_grows_back),
+      ENTRY(one_client_and_windows), ENTRY(one_client_and_buckets), ENTRY(four_clients_and_windows),
       ENTRY(four_clients_and_buckets), ENTRY(other_quotas))
