@@ -13,6 +13,13 @@ typedef struct lathe_py_arguments {
 /* -1 with an exception; clear them all the same. */
 int lathe_py_arguments_take(lathe_py_arguments *arguments, lathe_py_state *state, lathe_verb verb,
                             PyObject *const *args, Py_ssize_t count, PyObject *kwnames);
+/* The same for a request of map, a dict of `verb` and that verb's arguments by name; `index` is its
+ * place among the requests. It is a snapshot: the values are held by `held`, not by the dict. */
+int lathe_py_arguments_of(lathe_py_arguments *arguments, lathe_py_source *held,
+                          lathe_py_state *state, PyObject *request, size_t index);
+/* The same with all `count` arguments of the verb given, in the order of its signature. */
+int lathe_py_arguments_given(lathe_py_arguments *arguments, lathe_py_state *state, lathe_verb verb,
+                             PyObject *const *values, Py_ssize_t count);
 void lathe_py_arguments_clear(lathe_py_arguments *arguments);
 
 #define CALL_OPTIONS_SIGNATURE "timeout=..., max_retries=..., betas=(), extra_headers=None)\n--\n\n"

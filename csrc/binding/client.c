@@ -4,6 +4,7 @@
 
 #include "args.h"
 #include "host.h"
+#include "map.h"
 #include "pending.h"
 #include "raw.h"
 
@@ -24,6 +25,14 @@ static lathe_client *handle(PyObject *self)
     if (!client)
         PyErr_SetString(PyExc_RuntimeError, "Client.__init__() has not been called");
     return client;
+}
+
+lathe_client *lathe_py_client_handle(lathe_py_state *state, PyObject *object)
+{
+    if (PyObject_TypeCheck(object, (PyTypeObject *)LATHE_TYPE(state, Client)))
+        return handle(object);
+    lathe_py_wrong_type("client", "a Client", object);
+    return NULL;
 }
 
 /* ---- Making one ------------------------------------------------------------------------------ */
@@ -318,6 +327,56 @@ VERB(generate, LATHE_GENERATE)
 VERB(improve, LATHE_IMPROVE)
 VERB(templatize, LATHE_TEMPLATIZE)
 
+PyDoc_STRVAR(
+    map_doc,
+    "map($self, requests, *, concurrency=16, ordered=True, return_exceptions=False)\n--\n\n"
+    "Make many calls from one thread, some at a time, and iterate over their results.\n\n"
+    "Requests are read as results are taken: at most twice ``concurrency`` are read ahead, and\n"
+    "memory does not depend on how many there are. Nothing is read or sent before the first\n"
+    "result is asked for. What is in flight goes on while the iterator is asked for a result.\n\n"
+    "Parameters\n----------\n"
+    "requests : iterable of dict\n"
+    "    Each has ``verb`` (\"generate\", \"improve\" or \"templatize\"), and that verb's "
+    "arguments\n"
+    "    and options by name. A ``timeout`` (seconds) begins when its request is read, and\n"
+    "    stands still while the iterator is not asked for a result.\n"
+    "concurrency : int, default 16\n"
+    "    How many calls are in flight at once, 1 to 65536.\n"
+    "ordered : bool, default True\n"
+    "    Give results in the order of the requests; else as they come.\n"
+    "return_exceptions : bool, default False\n"
+    "    Give the failure of a request as its result, and go on.\n\n"
+    "Yields\n------\n"
+    "dict or tuple of int and dict\n"
+    "    What the verb returns; with ``ordered=False`` after the request's index, from 0. In\n"
+    "    place of a failed one the exception, with ``return_exceptions=True``.\n\n"
+    "Raises\n------\n"
+    "TypeError, ConfigurationError\n"
+    "    At once, when an argument of ``map`` itself is of a wrong type or value.\n"
+    "ClientClosedError\n"
+    "    At once, when the client is closed. When it is closed later, results that are there\n"
+    "    are given first, then it is raised, whatever ``return_exceptions`` says. Also in a\n"
+    "    fork's child for a map of the parent.\n"
+    "Exception\n"
+    "    What the verb raises for a request, in its turn; the rest is then cancelled. With\n"
+    "    ``ordered=False`` a request that cannot be sent is raised after the results of those\n"
+    "    before it. What the iterable raises comes after the results of what was read before.\n"
+    "ValueError\n"
+    "    When two threads ask for a result at once, or the iterable itself does.\n\n"
+    "Notes\n-----\n"
+    "The iterator is a context manager; leaving a loop early and dropping it, or ``close()``,\n"
+    "cancels what is in flight.\n\n"
+    "Source: the service's documentation, the three endpoints of /v1/experimental.\n");
+
+static PyObject *client_map(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                            PyObject *kwnames)
+{
+    lathe_client *client = handle(self);
+    if (!client)
+        return NULL;
+    return lathe_py_map_new(((client_object *)self)->state, self, client, args, count, kwnames);
+}
+
 /* ---- Copies ---------------------------------------------------------------------------------- */
 
 /* What a subclass keeps on its instances goes with the copy. */
@@ -512,6 +571,7 @@ static PyMethodDef client_methods[] = {
     METHOD(generate),
     METHOD(improve),
     METHOD(templatize),
+    METHOD(map),
     METHOD(with_options),
     {"close", client_close, METH_NOARGS, close_doc},
     {"__enter__", client_enter, METH_NOARGS, enter_doc},

@@ -11,4 +11,8 @@ PyObject *lathe_py_client_call(PyObject *client, lathe_verb verb, bool raw, PyOb
 /* The same with arguments already read; returns a dict. */
 PyObject *lathe_py_client_run(PyObject *client, lathe_py_arguments *arguments);
 
+/* The core's client, which lives as long as the object does; NULL with an exception when `object`
+ * is no Client that is set up. */
+lathe_client *lathe_py_client_handle(lathe_py_state *state, PyObject *object);
+
 #endif

@@ -14,6 +14,9 @@
 #define LATHE_TYPES(X)                                                                             \
     X(Client, lathe_py_client_spec)                                                                \
     X(ClientWithRawResponse, lathe_py_raw_calls_spec)                                              \
+    X(Map, lathe_py_map_spec)                                                                      \
+    X(Loop, lathe_py_loop_spec)                                                                    \
+    X(Pending, lathe_py_pending_spec)                                                              \
     X(RawResponse, lathe_py_raw_response_spec)                                                     \
     X(Timeout, lathe_py_timeout_spec)
 

@@ -483,8 +483,7 @@ bool lathe_loop_is_ours(const lathe_loop *loop);
 
 /* Puts a call of the loop's client, or of one that shares its connections, in the loop's queue.
  * Instead of lathe_call_start. `tag` is the caller's own. Never waits and sends nothing: a step
- * does.
- */
+ * does. */
 void lathe_loop_start(lathe_loop *loop, lathe_call *call, void *tag);
 void *lathe_call_tag(const lathe_call *call);
 
@@ -503,6 +502,54 @@ bool lathe_loop_step(lathe_loop *loop, double seconds, double budget);
 lathe_call *lathe_loop_reap(lathe_loop *loop, lathe_wait *what);
 /* The driver will be away: the deadlines of its calls stand still until the next step. */
 void lathe_loop_leave(lathe_loop *loop);
+
+/* ---- Maps: a sequence of requests, some in flight -------------------------------------------- */
+
+/* What a request of a sequence says it is: "generate", "improve" or "templatize"; `value` NULL when
+ * it says nothing. LATHE_INVALID_REQUEST with one fault at "verb": missing, wrong_type, not_unicode
+ * or bad_verb. */
+lathe_code lathe_verb_read(const lathe_source *source, const void *value, lathe_verb *verb,
+                           lathe_error *error);
+
+/* Drives a loop of its own with up to `concurrency` calls in flight, and gives results out in order
+ * or as they come. One thread at a time may use it. */
+typedef struct lathe_map lathe_map;
+
+enum { LATHE_MAP_MOST = 65536 };
+
+/* `concurrency` is 1 to LATHE_MAP_MOST, else LATHE_CONFIGURATION; as lathe_loop_new. */
+lathe_code lathe_map_new(lathe_client *client, size_t concurrency, bool ordered, lathe_map **map,
+                         lathe_error *error);
+/* Cancels what is in flight; calls that were not given out are freed. */
+void lathe_map_free(lathe_map *map);
+/* False in a fork's child for a map of the parent's: it is of no use but to be freed. */
+bool lathe_map_is_ours(const lathe_map *map);
+
+/* Whether another request may be read now: fewer than `concurrency` are in flight, and fewer than
+ * twice as many are added and not given out. */
+bool lathe_map_wants(const lathe_map *map);
+/* Adds the call of the next request, made by lathe_call_new for the map's client and now the map's;
+ * it is in flight at once. NULL: what is `kept` is the result already, a failure say. `kept` is the
+ * caller's own and given out with the call. LATHE_OK, or LATHE_MEMORY and nothing was taken. */
+lathe_code lathe_map_add(lathe_map *map, lathe_call *call, void *kept);
+/* What was added and is not given out. */
+size_t lathe_map_count(const lathe_map *map);
+
+typedef struct lathe_map_item {
+    size_t index;     /* of the request, from 0 */
+    lathe_call *call; /* or NULL */
+    void *kept;
+} lathe_map_item;
+
+/* Gives the next result out: in order of the requests, or as they end. Drives meanwhile, and waits
+ * at most `seconds`. LATHE_WAIT_DONE: item->call has ended and is the caller's (take its result,
+ * then free it), or there is only what was kept. LATHE_WAIT_EVENT: item->call, still the map's, has
+ * events to be read. LATHE_WAIT_AGAIN: the time is over, a signal arrived (only with `signals`),
+ * lathe_map_wants became true, or nothing is left to wait for. */
+lathe_wait lathe_map_next(lathe_map *map, double seconds, bool signals, lathe_map_item *item);
+/* The caller will be away: the deadlines of what is in flight stand still until the next
+ * lathe_map_next that drives. */
+void lathe_map_leave(lathe_map *map);
 
 /* "promptlathe/0.1.0 libcurl/7.88.1 ..." as sent in User-Agent without the host's part; static. */
 const char *lathe_version(void);

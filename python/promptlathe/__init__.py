@@ -26,6 +26,7 @@ from ._core import (
     InternalServerError,
     InvalidPromptError,
     InvalidRequestError,
+    Map,
     MissingVariableError,
     NotFoundError,
     OverloadedError,
@@ -56,16 +57,20 @@ if TYPE_CHECKING:
     from ._types import (
         ConvertedPrompt,
         Difference,
+        GenerateRequest,
+        ImproveRequest,
         Message,
         NormalizedMessage,
         PromptFault,
         PromptResponse,
         RateLimit,
         RequestFault,
+        TemplatizeRequest,
         TemplatizeResponse,
         TextBlock,
         Times,
     )
+    from .aio import AsyncClient, AsyncClientWithRawResponse, AsyncMap
 
 __all__ = [
     "APIConnectionError",
@@ -73,6 +78,9 @@ __all__ = [
     "APIResponseValidationError",
     "APIStatusError",
     "APITimeoutError",
+    "AsyncClient",
+    "AsyncClientWithRawResponse",
+    "AsyncMap",
     "AuthenticationError",
     "BadRequestError",
     "Client",
@@ -83,9 +91,12 @@ __all__ = [
     "ConvertedPrompt",
     "Difference",
     "EndpointRetiredError",
+    "GenerateRequest",
+    "ImproveRequest",
     "InternalServerError",
     "InvalidPromptError",
     "InvalidRequestError",
+    "Map",
     "Message",
     "MissingVariableError",
     "NormalizedMessage",
@@ -100,6 +111,7 @@ __all__ = [
     "RawResponse",
     "RequestFault",
     "RequestTooLargeError",
+    "TemplatizeRequest",
     "TemplatizeResponse",
     "TextBlock",
     "Timeout",
@@ -123,15 +135,18 @@ __all__ = [
 if not TYPE_CHECKING:  # for type checkers a name that is not there is an error
 
     def __getattr__(name: str) -> object:
-        """Import what most programs do not need when it is asked for: the types and `mock`."""
+        """Import when it is asked for what not every program needs: asyncio, the types, `mock`."""
         if name == "mock":
             from importlib import import_module
 
             return import_module(f"{__name__}.mock")
         if name in __all__:
-            from . import _types
+            if name.startswith("Async"):
+                from . import aio as module
+            else:
+                from . import _types as module
 
-            found = getattr(_types, name)
+            found = getattr(module, name)
             globals()[name] = found
             return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

@@ -1,19 +1,22 @@
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import EllipsisType, GenericAlias, TracebackType
-from typing import Any, Generic, Self, TypeVar, final, overload
+from typing import Any, Generic, Literal, Self, TypeVar, final, overload
 
 from typing_extensions import disjoint_base
 
 from ._types import (
     ConvertedPrompt,
     Difference,
+    GenerateRequest,
+    ImproveRequest,
     Message,
     NormalizedMessage,
     PromptFault,
     PromptResponse,
     RateLimit,
     RequestFault,
+    TemplatizeRequest,
     TemplatizeResponse,
 )
 
@@ -23,6 +26,7 @@ _Messages = str | Sequence[Message | NormalizedMessage | dict[str, Any]]
 _Response = TypeVar("_Response", PromptResponse, TemplatizeResponse)
 _Retries = int | EllipsisType
 _Betas = list[str] | tuple[str, ...]
+_Request = GenerateRequest | ImproveRequest | TemplatizeRequest | dict[str, Any]
 _T = TypeVar("_T")
 
 @final
@@ -158,6 +162,21 @@ class ClientWithRawResponse:
         extra_headers: dict[str, str] | None = None,
     ) -> RawResponse[TemplatizeResponse]: ...
 
+@final
+class Map(Generic[_T]):
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> _T: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
 @disjoint_base
 class Client:
     def __init__(
@@ -208,6 +227,51 @@ class Client:
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
     ) -> TemplatizeResponse: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[_Request],
+        *,
+        concurrency: int = 16,
+        ordered: Literal[True] = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Map[PromptResponse]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[_Request],
+        *,
+        concurrency: int = 16,
+        ordered: Literal[True] = True,
+        return_exceptions: Literal[True],
+    ) -> Map[PromptResponse | Exception]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[_Request],
+        *,
+        concurrency: int = 16,
+        ordered: Literal[False],
+        return_exceptions: Literal[False] = False,
+    ) -> Map[tuple[int, PromptResponse]]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[_Request],
+        *,
+        concurrency: int = 16,
+        ordered: Literal[False],
+        return_exceptions: Literal[True],
+    ) -> Map[tuple[int, PromptResponse | Exception]]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[_Request],
+        *,
+        concurrency: int = 16,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> Map[Any]: ...
     def with_options(
         self,
         *,
@@ -233,6 +297,31 @@ class Client:
         traceback: TracebackType | None,
         /,
     ) -> None: ...
+
+@disjoint_base
+class Loop:
+    def __new__(cls, client: Client, budget: float) -> Self: ...
+    def start(
+        self, client: Client, verb: int, raw: bool, future: Any, /, *values: Any
+    ) -> Pending: ...
+    def start_request(
+        self, client: Client, future: Any, request: Any, index: int, /
+    ) -> Pending: ...
+    def drain(self, fired: bool, /) -> float: ...
+    def due(self) -> float: ...
+    def close(self) -> None: ...
+    def fileno(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def stale(self) -> bool: ...
+    @property
+    def idle(self) -> bool: ...
+
+@final
+class Pending:
+    def __await__(self) -> Generator[Any, None, Any]: ...
+    def cancel(self) -> Loop | None: ...
 
 class PromptLatheError(Exception): ...
 class ConfigurationError(PromptLatheError, ValueError): ...

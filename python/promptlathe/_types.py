@@ -1,16 +1,22 @@
 """The shapes of arguments and results, for type checkers; at run time they are plain dicts."""
 
-from typing import Any, Literal, TypedDict
+from collections.abc import Sequence
+from typing import Any, Literal, NotRequired, TypedDict
+
+from ._core import Timeout
 
 __all__ = [
     "ConvertedPrompt",
     "Difference",
+    "GenerateRequest",
+    "ImproveRequest",
     "Message",
     "NormalizedMessage",
     "PromptFault",
     "PromptResponse",
     "RateLimit",
     "RequestFault",
+    "TemplatizeRequest",
     "TemplatizeResponse",
     "TextBlock",
     "Times",
@@ -104,3 +110,36 @@ class Times(TypedDict, total=False):
     send: float | None
     wait: float | None
     total: float | None
+
+
+class _CallOptions(TypedDict):
+    timeout: NotRequired[float | Timeout | None]
+    max_retries: NotRequired[int]
+    betas: NotRequired[list[str] | tuple[str, ...]]
+    extra_headers: NotRequired[dict[str, str] | None]
+
+
+class GenerateRequest(_CallOptions):
+    """One request of `Client.map`: the arguments of `generate` by name."""
+
+    verb: Literal["generate"]
+    task: str
+    target_model: NotRequired[str | None]
+
+
+class ImproveRequest(_CallOptions):
+    """One request of `Client.map`: the arguments of `improve` by name."""
+
+    verb: Literal["improve"]
+    messages: str | Sequence[Message | NormalizedMessage | dict[str, Any]]
+    feedback: NotRequired[str | None]
+    system: NotRequired[str | None]
+    target_model: NotRequired[str | None]
+
+
+class TemplatizeRequest(_CallOptions):
+    """One request of `Client.map`: the arguments of `templatize` by name."""
+
+    verb: Literal["templatize"]
+    messages: str | Sequence[Message | NormalizedMessage | dict[str, Any]]
+    system: NotRequired[str | None]

@@ -54,13 +54,15 @@ def good(size: int) -> bytes:
 def answer(name: str) -> Answer:
     """The answer of a name.
 
-    ``good-SIZE``, ``status-NUMBER``, ``empty``, ``html``, ``shape``, ``short``, ``garbage``,
-    ``close`` or ``reset``.
+    ``good-SIZE``, ``together-NUMBER``, ``status-NUMBER``, ``empty``, ``html``, ``shape``,
+    ``short``, ``garbage``, ``close`` or ``reset``.
     """
     kind, _, number = name.partition("-")
     if kind == "good":
         limits = "anthropic-ratelimit-requests-remaining: 7"
         return Answer(_http("200 OK", good(int(number)), limits))
+    if kind == "together":
+        return Answer(_http("200 OK", good(500)))
     if kind == "status":
         fault = {"type": "error", "error": {"type": "api_error", "message": "no"}}
         return Answer(_http(f"{number} No", json.dumps(fault).encode(), "location: /elsewhere"))
@@ -91,12 +93,32 @@ def _read_request(connection: socket.socket, ahead: bytearray) -> str | None:
     return head.split(" ")[1].split("/")[1]
 
 
+class _Gate:
+    """Lets all through once so many have come: they were in flight together."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._seen = 0
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            self._seen += 1
+            if self._seen == count:
+                self._changed.notify_all()
+            self._changed.wait_for(lambda: self._seen >= count)
+
+
+_gate = _Gate()
+
+
 def _serve(connection: socket.socket) -> None:
     ahead = bytearray()
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with contextlib.suppress(OSError), connection:
         while name := _read_request(connection, ahead):
             data, end = answer(name)
+            if name.startswith("together-"):
+                _gate.wait(int(name.partition("-")[2]))
             connection.sendall(data)
             if end == "reset":
                 linger = struct.pack("ii", 1, 0)
@@ -107,7 +129,7 @@ def _serve(connection: socket.socket) -> None:
 
 def main() -> None:
     """Serve until standard input ends, that is until the parent does."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
 
     def accept() -> None:
         while True:

@@ -206,6 +206,34 @@ def test_timeouts(canned: Canned) -> None:
         assert_flat(turn, 1000)
 
 
+def test_maps(canned: Canned) -> None:
+    """Taken to the end, left early, failed, refused, and in a cycle with what they read."""
+    asked = {"verb": "generate", "task": TASK}
+    wrong: Any = [asked, {"verb": "x"}, 5, {**asked, "betas": 5}, {**asked, "nonsense": 1}]
+    with client_of(canned, "good-2000") as client, client_of(canned, "status-400") as refused:
+
+        def cycle() -> Iterator[Any]:
+            yield from (asked, asked)
+            raise ValueError(held)
+
+        def turn() -> None:
+            assert len(list(client.map([asked] * 10, concurrency=4))) == 10
+            assert len(list(client.map(wrong, return_exceptions=True))) == 5
+            assert len(list(refused.map([asked] * 3, return_exceptions=True, ordered=False))) == 3
+            failing(lambda: list(refused.map([asked] * 3)), promptlathe.BadRequestError)()
+            failing(lambda: client.map([], concurrency=0), promptlathe.ConfigurationError)()
+            next(client.map([asked] * 10))
+            held["map"] = client.map(cycle())
+            failing(lambda: list(held["map"]), ValueError)()
+            with client.map([asked] * 10, concurrency=2) as results:
+                next(results)
+            held["map"] = client.map(cycle(), return_exceptions=True)
+            next(held["map"])
+
+        held: dict[str, Any] = {}
+        assert_flat(turn, 400)
+
+
 def test_clients(canned: Canned) -> None:
     """Made, used, copied, closed, or simply forgotten."""
 

@@ -149,6 +149,43 @@ def test_many_threads_on_one_client(client: Client) -> None:
     assert len(answers) == 8 and all(answer == answers[0] for answer in answers)
 
 
+def test_maps(promptlathe_server: Server, client: Client) -> None:
+    asked = {"verb": "generate", "task": TASK}
+    wrong: Any = [asked, {"verb": "näme"}, 5, {**asked, "betas": 5}, {"verb": 6}, {5: 6}]
+    for _ in range(ROUNDS):
+        assert len(list(client.map([asked] * 5, concurrency=2))) == 5
+        given = list(client.map(wrong, ordered=False, return_exceptions=True))
+        assert sorted(index for index, _ in given) == list(range(6))
+        promptlathe_server.script([{"status": 429, "headers": {"retry-after-ms": "1"}}, None])
+        results = client.map(iter([asked, asked, 5]), concurrency=1)
+        assert next(results) == next(results)
+        with pytest.raises(TypeError):
+            next(results)
+        assert next(results, None) is None
+
+
+def test_maps_that_end_early(promptlathe_server: Server, client: Client) -> None:
+    never = threading.Event()
+    asked = {"verb": "generate", "task": TASK}
+
+    def requests() -> Iterator[Any]:
+        yield from [asked] * 3
+        raise KeyboardInterrupt
+
+    for leave in (lambda results: results.close(), lambda results: None):
+        promptlathe_server.script([None, {"until": never}, {"until": never}])
+        results = client.map([asked] * 5, concurrency=1)
+        next(results)
+        leave(results)
+    with pytest.raises(KeyboardInterrupt):
+        list(client.map(requests()))
+    results = client.map([asked] * 9)
+    client.close()
+    with pytest.raises(promptlathe.ClientClosedError):
+        list(results)
+    never.set()
+
+
 def test_copies_and_their_ends(promptlathe_server: Server) -> None:
     for _ in range(ROUNDS):
         original = Client()
