@@ -29,11 +29,11 @@ PROMISE = 0.005  # seconds
 # ---- The server ---------------------------------------------------------------------------------
 
 
-async def serve(certificate: str, count: int) -> None:
+async def serve(certificate: str, key: str, count: int) -> None:
     from canned import answer
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(certificate, key)
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     waiting: list[asyncio.StreamWriter] = []
@@ -103,10 +103,8 @@ def main() -> int:
     describe()
     with tempfile.TemporaryDirectory() as folder:
         authority = Authority(Path(folder), "authority")
-        authority.issue("127.0.0.1")
-        certificate = next(path for path in Path(folder).glob("*.pem") if path != authority.file)
         server = subprocess.Popen(
-            [sys.executable, __file__, "--serve", certificate, str(count)],
+            [sys.executable, __file__, "--serve", *authority.files("127.0.0.1"), str(count)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -129,6 +127,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
-        asyncio.run(serve(sys.argv[2], int(sys.argv[3])))
+        asyncio.run(serve(sys.argv[2], sys.argv[3], int(sys.argv[4])))
     else:
         sys.exit(main())

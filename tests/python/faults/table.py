@@ -26,7 +26,7 @@ these. Other versions name some phases differently over HTTP/2; the tests say wh
 
 Clients here try twice (`max_retries=1`) and have a `timeout` of 5 s, unless the last column names
 the limit that ended the call. The time is that of the whole call, back-off between attempts included.
-`./dev bench` measures how far beyond its limit each call ends (`benchmarks/faults.py`).
+`./dev bench` measures how far beyond its limit each call ends (`benchmarks/fault_times.py`).
 """
 
 
