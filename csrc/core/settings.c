@@ -266,13 +266,15 @@ static lathe_code check_proxy(const char *text, const char *option, lathe_error 
     CURLU *url = curl_url();
     if (!url)
         return lathe_fail(error, LATHE_MEMORY, NULL);
-    char *scheme = NULL;
+    CURLUcode status =
+        curl_url_set(url, CURLUPART_URL, text, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME);
+    char *scheme = status ? NULL : url_part(url, CURLUPART_SCHEME);
     bool known = false;
-    if (!curl_url_set(url, CURLUPART_URL, text, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME))
-        scheme = url_part(url, CURLUPART_SCHEME);
     for (size_t i = 0; scheme && i < sizeof schemes / sizeof *schemes; i++)
         known = known || !strcmp(scheme, schemes[i]);
-    if (!known)
+    if (status == CURLUE_OUT_OF_MEMORY || (!status && !scheme))
+        lathe_fail(error, LATHE_MEMORY, NULL);
+    else if (!known)
         lathe_fail(error, LATHE_CONFIGURATION,
                    "%s is no usable proxy: it must be like http://host:port (or https, socks4, "
                    "socks4a, socks5, socks5h); its value is not shown",
