@@ -161,10 +161,10 @@ static void start_attempt(lathe_flight *flight, lathe_call *call)
     call->attempts++;
     const lathe_outgoing outgoing = {.settings = lathe_client_settings(call->client),
                                      .share = flight->share,
-                                     .url = call->url,
+                                     .target = call->target,
                                      .body = call->body.data,
                                      .body_size = call->body.size,
-                                     .lines = &call->lines,
+                                     .lines = call->lines,
                                      .attempt = call->attempts,
                                      .connect_timeout = call->connect_timeout};
     lathe_code code = lathe_multi_begin(&flight->multi, &call->exchange, &outgoing);

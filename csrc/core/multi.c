@@ -20,10 +20,15 @@ enum { CLOSED, CONNECTING, CONNECTED };
 
 static bool curl_ready;
 
+/* libcurl before 8.1.2 keeps a pointer to the last header of a handle's former transfer, and reads
+ * it when an answer begins with a folded line (its issue 11101). */
+static bool may_keep_easy;
+
 static void start_curl(void)
 {
     lathe_work_begin();
     curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT);
+    may_keep_easy = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
     lathe_work_end();
 }
 
@@ -255,16 +260,9 @@ static void keep_connections(lathe_multi *multi)
     curl_multi_setopt(multi->handle, CURLMOPT_MAXCONNECTS, multi->kept);
 }
 
-/* libcurl before 8.1.2 keeps a pointer to the last header of a handle's former transfer, and reads
- * it when an answer begins with a folded line (its issue 11101). */
-static bool may_keep_easy(void)
-{
-    return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
-}
-
 void lathe_multi_give(lathe_multi *multi, CURL *easy)
 {
-    if (multi->easy_count == LATHE_EASY_KEPT || !may_keep_easy()) {
+    if (multi->easy_count == LATHE_EASY_KEPT || !may_keep_easy) {
         curl_easy_cleanup(easy);
         return;
     }

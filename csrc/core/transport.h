@@ -49,7 +49,7 @@ typedef struct lathe_server {
 typedef struct lathe_outgoing {
     const lathe_settings *settings;
     lathe_share *share;
-    const char *url;
+    const lathe_target *target;
     const char *body;
     size_t body_size;
     const lathe_lines *lines;
