@@ -611,7 +611,8 @@ static bool is_head_too_large(const lathe_exchange *exchange, CURLcode result)
     enum { TOO_LARGE = 100 }; /* from 8.6 on; the headers here may be older than the library */
     if ((int)result == TOO_LARGE && !exchange->headers_done)
         return true;
-    return result == CURLE_OUT_OF_MEMORY && exchange->connected && !exchange->headers_done;
+    return result == CURLE_OUT_OF_MEMORY && exchange->connected && !exchange->headers_done &&
+           info_time(exchange->easy, CURLINFO_STARTTRANSFER_TIME_T) > 0;
 }
 
 /* Whether a body whose length nobody told begins as an object and does not end as one. Over HTTP/2
@@ -646,7 +647,8 @@ static lathe_code judge(lathe_exchange *exchange, CURLcode result, bool *final, 
     if (result == CURLE_SSL_CACERT_BADFILE)
         return unreadable_ca(exchange->settings, error);
     if (result)
-        return broken(exchange, result, NULL, error);
+        return broken(exchange, result, result == CURLE_COULDNT_CONNECT ? exchange->reason : NULL,
+                      error);
     if (!exchange->headers_done) /* libcurl takes it for an answer without a body */
         return broken(exchange, CURLE_PARTIAL_FILE, "the connection was closed within the headers",
                       error);
