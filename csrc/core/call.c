@@ -6,71 +6,16 @@
 #include "client.h"
 #include "clock.h"
 #include "error.h"
+#include "outgoing.h"
 #include "request.h"
 #include "response.h"
-
-static const char required_beta[] = "prompt-tools-2025-04-02";
-
-/* ---- Headers --------------------------------------------------------------------------------- */
-
-static bool is_among(const char *beta, const lathe_options *options, size_t before)
-{
-    for (size_t i = 0; i < before; i++)
-        if (!strcmp(beta, options->betas[i]))
-            return true;
-    return false;
-}
-
-/* Comma-joined, without repeats: the one that the service asks for, the client's, the call's. */
-static lathe_code join_betas(lathe_buf *out, const lathe_options *lists[2])
-{
-    lathe_code code = lathe_buf_string(out, required_beta);
-    for (size_t l = 0; l < 2; l++)
-        for (size_t i = 0; i < lists[l]->beta_count && !code; i++) {
-            const char *beta = lists[l]->betas[i];
-            bool known = !strcmp(beta, required_beta) || is_among(beta, lists[l], i) ||
-                         (l && is_among(beta, lists[0], lists[0]->beta_count));
-            if (!known)
-                code = lathe_buf_printf(out, ",%s", beta);
-        }
-    return code;
-}
-
-static lathe_code make_lines(lathe_call *call, const lathe_options *given)
-{
-    const lathe_settings *settings = lathe_client_settings(call->client);
-    lathe_options defaults;
-    lathe_client_call_options(call->client, &defaults);
-    const lathe_options *lists[] = {&defaults, given};
-    lathe_buf betas;
-    lathe_buf_init(&betas, SIZE_MAX);
-    lathe_code code = join_betas(&betas, lists);
-    if (!code) {
-        const lathe_header ours[] = {
-            {settings->secret_name, settings->secret},
-            {"anthropic-version", "2023-06-01"},
-            {"anthropic-beta", betas.data},
-            {"content-type", "application/json"},
-            {"accept", "application/json"},
-            {"accept-encoding", "gzip"},
-            {"user-agent", settings->user_agent},
-        };
-        const lathe_header *const headers[] = {ours, defaults.headers, given->headers};
-        const size_t counts[] = {sizeof ours / sizeof *ours, defaults.header_count,
-                                 given->header_count};
-        code = lathe_lines_init(&call->lines, headers, counts, 3);
-    }
-    lathe_buf_clear(&betas);
-    return code;
-}
 
 /* ---- Making a call --------------------------------------------------------------------------- */
 
 static void call_free(lathe_call *call)
 {
     lathe_buf_clear(&call->body);
-    lathe_lines_clear(&call->lines);
-    lathe_free(call->url);
+    lathe_lines_clear(&call->own_lines);
     lathe_response_free(call->response);
     lathe_error_clear(&call->error);
     pthread_cond_destroy(&call->told);
@@ -98,16 +43,17 @@ static void set_options(lathe_call *call, const lathe_options *given)
     call->max_retries = given->max_retries < 0 ? defaults.max_retries : given->max_retries;
 }
 
-static lathe_code make_url(lathe_call *call, const char *path)
+/* Those of the client serve most calls. */
+static lathe_code set_lines(lathe_call *call, const lathe_options *given)
 {
-    lathe_buf url;
-    lathe_buf_init(&url, SIZE_MAX);
-    lathe_code code =
-        lathe_buf_printf(&url, "%s%s", lathe_client_settings(call->client)->base_url, path);
-    if (!code && !(call->url = lathe_buf_steal(&url, NULL)))
-        code = LATHE_MEMORY;
-    lathe_buf_clear(&url);
-    return code;
+    call->lines = lathe_client_lines(call->client);
+    if (!given->beta_count && !given->header_count)
+        return LATHE_OK;
+    lathe_options defaults;
+    lathe_client_call_options(call->client, &defaults);
+    call->lines = &call->own_lines;
+    return lathe_outgoing_lines(lathe_client_settings(call->client), &defaults, given,
+                                &call->own_lines);
 }
 
 static lathe_code fill_call(lathe_call *call, const lathe_request *request,
@@ -116,9 +62,8 @@ static lathe_code fill_call(lathe_call *call, const lathe_request *request,
     if (lathe_request_write(request, &call->body, error))
         return error->code;
     set_options(call, given);
-    lathe_code code = make_url(call, lathe_verb_path(request->verb));
-    if (!code)
-        code = make_lines(call, given);
+    call->target = &lathe_client_settings(call->client)->targets[request->verb];
+    lathe_code code = set_lines(call, given);
     return code ? lathe_fail(error, code, NULL) : LATHE_OK;
 }
 
@@ -219,7 +164,7 @@ void lathe_call_redact(const lathe_call *call, char *data, size_t size)
 
 const char *lathe_call_url(const lathe_call *call)
 {
-    return call->url;
+    return call->target->url;
 }
 
 void lathe_call_cancel(lathe_call *call)

@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "error.h"
 #include "forking.h"
+#include "outgoing.h"
 #include "ratelimits.h"
 
 /* Whose an engine is. */
@@ -44,6 +45,7 @@ struct lathe_client {
     lathe_hub *hub;
     lathe_client *parent;  /* whose closing ends this one too; NULL for an original */
     lathe_options options; /* every member set; its arrays are the client's */
+    lathe_lines lines;     /* of a call without options of its own */
 };
 
 /* ---- Options --------------------------------------------------------------------------------- */
@@ -310,6 +312,7 @@ void lathe_client_release(lathe_client *client)
     hub_release(client->hub);
     lathe_client_release(client->parent);
     options_clear(&client->options);
+    lathe_lines_clear(&client->lines);
     lathe_free(client);
 }
 
@@ -325,6 +328,16 @@ static lathe_client *client_alloc(lathe_error *error)
     return client;
 }
 
+static lathe_code set_options(lathe_client *client, const lathe_options *under,
+                              const lathe_options *over)
+{
+    const lathe_options none = {0};
+    lathe_code code = options_merge(&client->options, under, over);
+    return code ? code
+                : lathe_outgoing_lines(&client->hub->settings, &client->options, &none,
+                                       &client->lines);
+}
+
 lathe_code lathe_client_new(const lathe_client_options *options, lathe_client **client,
                             lathe_error *error)
 {
@@ -335,7 +348,7 @@ lathe_code lathe_client_new(const lathe_client_options *options, lathe_client **
     if (!made)
         return error->code;
     made->hub = hub_new(options, error);
-    if (!error->code && options_merge(&made->options, &none, &options->call))
+    if (!error->code && set_options(made, &none, &options->call))
         lathe_fail(error, LATHE_MEMORY, NULL);
     if (error->code)
         lathe_client_release(made);
@@ -357,7 +370,7 @@ lathe_code lathe_client_copy(lathe_client *client, const lathe_options *options,
     made->parent = lathe_client_retain(client);
     made->hub = client->hub;
     atomic_fetch_add(&made->hub->references, 1);
-    if (options_merge(&made->options, &client->options, options)) {
+    if (set_options(made, &client->options, options)) {
         lathe_client_release(made);
         return lathe_fail(error, LATHE_MEMORY, NULL);
     }
@@ -428,6 +441,11 @@ void lathe_client_free(lathe_client *client)
 const char *lathe_client_base_url(const lathe_client *client)
 {
     return client->hub->settings.base_url;
+}
+
+const lathe_lines *lathe_client_lines(const lathe_client *client)
+{
+    return &client->lines;
 }
 
 const lathe_settings *lathe_client_settings(const lathe_client *client)

@@ -11,6 +11,8 @@ lathe_client *lathe_client_retain(lathe_client *client);
 void lathe_client_release(lathe_client *client);
 
 const lathe_settings *lathe_client_settings(const lathe_client *client);
+/* The header lines of a call without betas or headers of its own. */
+const lathe_lines *lathe_client_lines(const lathe_client *client);
 /* Pacing: as lathe_gate_ask, of the gate that all engines of a family of clients share. */
 double lathe_client_ask(lathe_client *client, double random, lathe_ticket *ticket);
 /* Once for each call that the gate let go: it was answered, and the rate limits that the headers

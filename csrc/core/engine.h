@@ -37,9 +37,10 @@ struct lathe_call {
     lathe_client *client;
     lathe_engine *engine; /* NULL before it is started, or when it could not be */
     lathe_verb verb;
-    char *url;
+    const lathe_target *target; /* the client's */
     lathe_buf body;
-    lathe_lines lines;
+    lathe_lines own_lines;
+    const lathe_lines *lines; /* these, or the client's */
     double timeout, connect_timeout;
     int max_retries;
     atomic_int references;

@@ -161,10 +161,10 @@ static void start_attempt(lathe_flight *flight, lathe_call *call)
     call->attempts++;
     const lathe_outgoing outgoing = {.settings = lathe_client_settings(call->client),
                                      .share = flight->share,
-                                     .url = call->url,
+                                     .target = call->target,
                                      .body = call->body.data,
                                      .body_size = call->body.size,
-                                     .lines = &call->lines,
+                                     .lines = call->lines,
                                      .attempt = call->attempts,
                                      .connect_timeout = call->connect_timeout};
     lathe_code code = lathe_multi_begin(&flight->multi, &call->exchange, &outgoing);
@@ -188,6 +188,20 @@ static bool may_start(lathe_flight *flight, lathe_call *call)
     return call->ticketed;
 }
 
+/* Without memory for its tables libcurl tells neither whose attempt it was for nor what it watches,
+ * and 7.88 divides by zero when it goes on: every attempt ends, and it begins anew. */
+static void mend(lathe_flight *flight)
+{
+    if (!flight->multi.broken)
+        return;
+    for (lathe_call *call = flight->calls, *next; call; call = next) {
+        next = call->next;
+        if (call->state == LATHE_CALL_RUNNING)
+            lathe_flight_fail(flight, call, LATHE_MEMORY);
+    }
+    lathe_multi_mend(&flight->multi);
+}
+
 /* Lets those who wait have their turn, in order. */
 static void admit(lathe_flight *flight)
 {
@@ -196,6 +210,7 @@ static void admit(lathe_flight *flight)
         unhold(flight, call);
         start_attempt(flight, call);
         lathe_multi_tick(&flight->multi);
+        mend(flight);
         if (!lathe_flight_over(flight))
             continue;
         flight->look = 0;
@@ -305,6 +320,7 @@ static void collect(lathe_flight *flight)
     while ((exchange = lathe_multi_ended(&flight->multi, &result)))
         finish_attempt(flight, (lathe_call *)((char *)exchange - offsetof(lathe_call, exchange)),
                        result);
+    mend(flight);
 }
 
 void lathe_flight_prepare(lathe_flight *flight)

@@ -19,6 +19,12 @@ bool lathe_same_word(const char *a, const char *b)
 
 /* ---- What is sent ---------------------------------------------------------------------------- */
 
+/* Most names differ in their first letter. */
+static inline bool is_name(const char *a, const char *b)
+{
+    return lower(*a) == lower(*b) && lathe_same_word(a, b);
+}
+
 /* The header that stands for lists[list][index] after all replacements; NULL when an earlier list
  * has the same name, so that it was written there. */
 static const lathe_header *effective(const lathe_header *const lists[], const size_t counts[],
@@ -28,11 +34,11 @@ static const lathe_header *effective(const lathe_header *const lists[], const si
     const char *name = header->name;
     for (size_t l = 0; l <= list; l++)
         for (size_t i = 0; i < (l == list ? index : counts[l]); i++)
-            if (lathe_same_word(lists[l][i].name, name))
+            if (is_name(lists[l][i].name, name))
                 return NULL;
     for (size_t l = list; l < list_count; l++)
         for (size_t i = 0; i < counts[l]; i++)
-            if (lathe_same_word(lists[l][i].name, name))
+            if (is_name(lists[l][i].name, name))
                 header = &lists[l][i];
     return header;
 }

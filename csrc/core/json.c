@@ -33,6 +33,10 @@ lathe_code lathe_json_string(lathe_buf *out, const char *data, size_t size)
     lathe_code code = lathe_buf_append(out, "\"", 1);
     size_t start = 0;
     for (size_t i = 0; i < size && !code; i++) {
+        while (size - i >= 8 && lathe_json_plain(data + i))
+            i += 8;
+        if (i == size)
+            break;
         unsigned char byte = (unsigned char)data[i];
         if (byte >= 0x20 && byte != '"' && byte != '\\')
             continue;

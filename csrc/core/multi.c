@@ -20,10 +20,15 @@ enum { CLOSED, CONNECTING, CONNECTED };
 
 static bool curl_ready;
 
+/* libcurl before 8.1.2 keeps a pointer to the last header of a handle's former transfer, and reads
+ * it when an answer begins with a folded line (its issue 11101). */
+static bool may_keep_easy;
+
 static void start_curl(void)
 {
     lathe_work_begin();
     curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT);
+    may_keep_easy = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
     lathe_work_end();
 }
 
@@ -139,8 +144,10 @@ static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_s
     (void)purpose;
     lathe_exchange *exchange = self;
     int fd = open_known(exchange->multi, address);
-    if (fd < 0)
+    if (fd < 0) {
+        exchange->reason = "no file descriptor is left for it"; /* else there is hardly a reason */
         return CURL_SOCKET_BAD;
+    }
     if (!enter_socket(exchange->multi, fd)) {
         exchange->stop = LATHE_STOP_MEMORY;
         close_socket(exchange->multi, fd);
@@ -207,21 +214,37 @@ static bool make_handle(lathe_multi *multi)
     return true;
 }
 
-void lathe_multi_tick(lathe_multi *multi)
+static void act(lathe_multi *multi, curl_socket_t fd, int mask)
 {
     int running;
-    if (!multi->handle || multi->due > lathe_clock())
+    if (multi->handle && !multi->broken &&
+        curl_multi_socket_action(multi->handle, fd, mask, &running))
+        multi->broken = true;
+}
+
+void lathe_multi_tick(lathe_multi *multi)
+{
+    if (multi->due > lathe_clock())
         return;
     multi->due = INFINITY;
-    curl_multi_socket_action(multi->handle, CURL_SOCKET_TIMEOUT, 0, &running);
+    act(multi, CURL_SOCKET_TIMEOUT, 0);
 }
 
 void lathe_multi_feed(lathe_multi *multi, const lathe_ready *ready)
 {
-    int running, mask = (ready->what & LATHE_READABLE ? CURL_CSELECT_IN : 0) |
-                        (ready->what & LATHE_WRITABLE ? CURL_CSELECT_OUT : 0) |
-                        (ready->what & LATHE_BROKEN ? CURL_CSELECT_ERR : 0);
-    curl_multi_socket_action(multi->handle, ready->fd, mask, &running);
+    act(multi, ready->fd,
+        (ready->what & LATHE_READABLE ? CURL_CSELECT_IN : 0) |
+            (ready->what & LATHE_WRITABLE ? CURL_CSELECT_OUT : 0) |
+            (ready->what & LATHE_BROKEN ? CURL_CSELECT_ERR : 0));
+}
+
+void lathe_multi_mend(lathe_multi *multi)
+{
+    curl_multi_cleanup(multi->handle);
+    multi->handle = NULL;
+    multi->broken = false;
+    multi->bound = multi->kept = 0;
+    multi->due = INFINITY;
 }
 
 /* ---- Attempts -------------------------------------------------------------------------------- */
@@ -255,16 +278,9 @@ static void keep_connections(lathe_multi *multi)
     curl_multi_setopt(multi->handle, CURLMOPT_MAXCONNECTS, multi->kept);
 }
 
-/* libcurl before 8.1.2 keeps a pointer to the last header of a handle's former transfer, and reads
- * it when an answer begins with a folded line (its issue 11101). */
-static bool may_keep_easy(void)
-{
-    return curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
-}
-
 void lathe_multi_give(lathe_multi *multi, CURL *easy)
 {
-    if (multi->easy_count == LATHE_EASY_KEPT || !may_keep_easy()) {
+    if (multi->easy_count == LATHE_EASY_KEPT || !may_keep_easy) {
         curl_easy_cleanup(easy);
         return;
     }

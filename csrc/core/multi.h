@@ -18,6 +18,7 @@ typedef struct lathe_multi {
     size_t running;         /* attempts under way */
     long bound;             /* on connections, 0 for none */
     long kept;              /* connections at most, busy and idle */
+    bool broken;            /* libcurl lacked memory for its tables: it is not called any more */
     unsigned char *sockets; /* by descriptor: what is open */
     size_t socket_count;
     CURL *easy[LATHE_EASY_KEPT];
@@ -46,5 +47,7 @@ void lathe_multi_give(lathe_multi *multi, CURL *easy);
 /* Calls libcurl for what it waits for. */
 void lathe_multi_tick(lathe_multi *multi);
 void lathe_multi_feed(lathe_multi *multi, const lathe_ready *ready);
+/* When it is broken and nothing is under way: the next attempt gets a new CURLM. */
+void lathe_multi_mend(lathe_multi *multi);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "buf.h"
 #include "error.h"
+#include "json.h"
 #include "promptlathe.h"
 #include "value.h"
 
@@ -140,6 +141,8 @@ static lathe_code read_escape(json_reader *reader)
 static lathe_code read_run(json_reader *reader, lathe_text *run)
 {
     const char *start = reader->at, *at = start;
+    while (reader->end - at >= 8 && lathe_json_plain(at))
+        at += 8;
     while (at < reader->end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
         at++;
     *run = (lathe_text){start, (size_t)(at - start)};

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "buf.h"
 #include "error.h"
 #include "headers.h"
+#include "request.h"
 
 /* A shorter key is no key but a stand-in, and its letters are in ordinary words. */
 enum { SHORTEST_REDACTED = 8 };
@@ -338,6 +340,29 @@ static lathe_code make_agent(lathe_settings *settings, const char *host_agent, l
     return code ? lathe_fail(error, code, NULL) : LATHE_OK;
 }
 
+static lathe_code make_target(const char *base, const char *path, lathe_target *target)
+{
+    lathe_buf url;
+    lathe_buf_init(&url, SIZE_MAX);
+    lathe_code code = lathe_buf_printf(&url, "%s%s", base, path);
+    if (!code && !(target->url = lathe_buf_steal(&url, NULL)))
+        code = LATHE_MEMORY;
+    lathe_buf_clear(&url);
+    CURLU *address = code ? NULL : curl_url();
+    target->address = address;
+    return address && !curl_url_set(address, CURLUPART_URL, target->url, 0) ? LATHE_OK
+                                                                            : LATHE_MEMORY;
+}
+
+static lathe_code make_targets(lathe_settings *settings, lathe_error *error)
+{
+    for (int verb = 0; verb < LATHE_VERBS; verb++)
+        if (make_target(settings->base_url, lathe_verb_path((lathe_verb)verb),
+                        &settings->targets[verb]))
+            return lathe_fail(error, LATHE_MEMORY, NULL);
+    return LATHE_OK;
+}
+
 lathe_code lathe_settings_init(lathe_settings *settings, const lathe_client_options *options,
                                lathe_error *error)
 {
@@ -346,7 +371,8 @@ lathe_code lathe_settings_init(lathe_settings *settings, const lathe_client_opti
     if (!options->max_response_bytes)
         return lathe_fail(error, LATHE_CONFIGURATION, "max_response_bytes must be above 0");
     if (find_secret(settings, options, error) || find_url(settings, options, error) ||
-        find_proxy(settings, options, error) || make_agent(settings, options->host_agent, error))
+        make_targets(settings, error) || find_proxy(settings, options, error) ||
+        make_agent(settings, options->host_agent, error))
         return error->code;
     bool tls = settings->https ||
                (settings->proxy && !strncasecmp(settings->proxy, "https:", sizeof "https:" - 1));
@@ -364,6 +390,10 @@ void lathe_settings_clear(lathe_settings *settings)
                      settings->proxy,    settings->no_proxy, settings->user_agent};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         lathe_free(owned[i]);
+    for (int i = 0; i < LATHE_VERBS; i++) {
+        lathe_free(settings->targets[i].url);
+        curl_url_cleanup(settings->targets[i].address);
+    }
     *settings = (lathe_settings){0};
 }
 

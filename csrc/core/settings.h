@@ -4,9 +4,18 @@
 
 #include "promptlathe.h"
 
+enum { LATHE_VERBS = LATHE_TEMPLATIZE + 1 };
+
+/* Where the calls of a verb go. */
+typedef struct lathe_target {
+    char *url;
+    void *address; /* the same as libcurl's CURLU, taken apart once */
+} lathe_target;
+
 typedef struct lathe_settings {
     char *base_url; /* without a slash at the end */
-    char *host;     /* of base_url, for errors */
+    lathe_target targets[LATHE_VERBS];
+    char *host; /* of base_url, for errors */
     bool https;
     bool vendor;            /* base_url is the vendor's own service */
     char *secret_name;      /* the header that carries the key */

@@ -326,7 +326,6 @@ static lathe_code set_security(CURL *easy, const lathe_settings *settings)
     SET(CURLOPT_PROTOCOLS, settings->https ? CURLPROTO_HTTPS : CURLPROTO_HTTP);
 #endif
     SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_HTTPAUTH, CURLAUTH_NONE);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
@@ -362,6 +361,9 @@ static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
                                  const lathe_server *server)
 {
     SET(CURLOPT_NOSIGNAL, 1L);
+    /* Each transfer has both for itself, and newer versions touch all of it. */
+    SET(CURLOPT_BUFFERSIZE, 8192L);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, outgoing->body_size > 65536 ? 65536L : 16384L);
 #if LIBCURL_VERSION_NUM >= 0x075700
     SET(CURLOPT_QUICK_EXIT, 1L); /* else a hanging name look-up freezes everybody */
 #endif
@@ -379,7 +381,7 @@ static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
 
 static lathe_code set_request(CURL *easy, lathe_exchange *exchange, const lathe_outgoing *outgoing)
 {
-    SET(CURLOPT_URL, outgoing->url);
+    SET(CURLOPT_CURLU, outgoing->target->address);
     SET(CURLOPT_HTTPHEADER, exchange->slist);
     SET(CURLOPT_POST, 1L);
     SET(CURLOPT_POSTFIELDS, outgoing->body);
@@ -606,11 +608,11 @@ static lathe_code judge_stop(lathe_exchange *exchange, lathe_error *error)
 /* Whether libcurl gave up because of the size of a head, which it calls by other names. */
 static bool is_head_too_large(const lathe_exchange *exchange, CURLcode result)
 {
-#if LIBCURL_VERSION_NUM >= 0x080600
-    if (result == CURLE_TOO_LARGE && !exchange->headers_done)
+    enum { TOO_LARGE = 100 }; /* from 8.6 on; the headers here may be older than the library */
+    if ((int)result == TOO_LARGE && !exchange->headers_done)
         return true;
-#endif
-    return result == CURLE_OUT_OF_MEMORY && exchange->connected && !exchange->headers_done;
+    return result == CURLE_OUT_OF_MEMORY && exchange->connected && !exchange->headers_done &&
+           info_time(exchange->easy, CURLINFO_STARTTRANSFER_TIME_T) > 0;
 }
 
 /* Whether a body whose length nobody told begins as an object and does not end as one. Over HTTP/2
@@ -645,7 +647,8 @@ static lathe_code judge(lathe_exchange *exchange, CURLcode result, bool *final, 
     if (result == CURLE_SSL_CACERT_BADFILE)
         return unreadable_ca(exchange->settings, error);
     if (result)
-        return broken(exchange, result, NULL, error);
+        return broken(exchange, result, result == CURLE_COULDNT_CONNECT ? exchange->reason : NULL,
+                      error);
     if (!exchange->headers_done) /* libcurl takes it for an answer without a body */
         return broken(exchange, CURLE_PARTIAL_FILE, "the connection was closed within the headers",
                       error);

@@ -49,7 +49,7 @@ typedef struct lathe_server {
 typedef struct lathe_outgoing {
     const lathe_settings *settings;
     lathe_share *share;
-    const char *url;
+    const lathe_target *target;
     const char *body;
     size_t body_size;
     const lathe_lines *lines;
@@ -72,7 +72,7 @@ typedef struct lathe_exchange {
     int socket;       /* the last one opened, -1 before; it may be closed again */
     char address[64]; /* where it is to go */
     lathe_stop stop;
-    const char *reason; /* for MALFORMED */
+    const char *reason; /* for MALFORMED, or why there is no socket */
     bool connected;     /* a connection is there, the request goes out */
     bool headers_done;
     bool body_seen, skip_body;
