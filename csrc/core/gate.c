@@ -183,7 +183,8 @@ static void allow(const lathe_gate *gate, const lathe_quota *quota, double now, 
     all->patience = most(all->patience, wait);
 }
 
-/* Its reset has passed: it is taken to be as full as it ever was, until an answer tells. */
+/* Its reset has passed: it is taken to be as full as it ever was, or as its limit says when nothing
+ * was ever left, until an answer tells. */
 static void renew(const lathe_gate *gate, lathe_quota *quota, double now)
 {
     if (quota->reset + quota->slack > now || quota->refill > 0)
