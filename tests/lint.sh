@@ -15,7 +15,7 @@ step() {
 }
 
 c_files() {
-    find csrc tests/c examples -name "$1" | sort
+    find csrc tests/c tests/fuzz examples benchmarks -name "$1" | sort
 }
 
 # The extension with the warnings that gcc or clang have, as errors.
@@ -49,7 +49,7 @@ step "cppcheck" cppcheck --quiet --std=c11 --enable=warning,performance,portabil
     -Icsrc/include csrc/core csrc/binding
 step "clang-tidy, core" tidy csrc/core
 step "clang-tidy, binding" tidy csrc/binding "-DPy_LIMITED_API=0x030B0000 -isystem $python_include"
-step "shellcheck" shellcheck dev .ci/run tests/*.sh tests/full/*.sh
+step "shellcheck" shellcheck -x dev .ci/run tests/*.sh tests/full/*.sh tests/full/lib/*.sh wheels/*.sh
 step "ruff" ruff check .
 step "ruff's format" ruff format --check .
 step "mypy" mypy python/promptlathe

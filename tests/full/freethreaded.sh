@@ -18,7 +18,7 @@ unset PYTHONPATH PYTHON_GIL
 
 # No build of these, or of what they need, is to be had for a free-threaded 3.13. schemathesis asks the
 # simulated service alone, over HTTP; all else runs.
-WITHOUT="cryptography schemathesis"
+WITHOUT="schemathesis uvloop"
 WITHOUT_TESTS="tests/python/test_schemathesis.py"
 
 # ---- The interpreter ----

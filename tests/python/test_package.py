@@ -192,7 +192,7 @@ def project_files() -> list[Path]:
     """Every text file of the project, whether it is a checkout or an unpacked archive."""
     tops = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "dev", "setup.py", "pyproject.toml"]
     found = [ROOT / name for name in tops]
-    for folder in (".ci", "csrc", "python", "tests", "examples", "benchmarks", "docs"):
+    for folder in (".ci", "csrc", "python", "tests", "examples", "benchmarks", "docs", "wheels"):
         found += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
     built = {"__pycache__", ".so", ".pyc"}
     return [path for path in found if path.is_file() and not built & {*path.parts, path.suffix}]
