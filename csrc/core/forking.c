@@ -1,5 +1,6 @@
 #ifdef __linux__
-#define _GNU_SOURCE /* for a lock that lets no fork wait for ever */
+/* For a lock that lets no fork wait for ever. NOLINTNEXTLINE(*-reserved-identifier,cert-dcl*) */
+#define _GNU_SOURCE
 #endif
 #include "forking.h"
 

@@ -116,12 +116,24 @@ static bool enter_socket(lathe_multi *multi, int fd)
     return !lathe_poller_watch(multi->poller, fd, LATHE_WRITABLE);
 }
 
+/* Its place in the table, or NULL for one that nobody entered. */
+static unsigned char *place_of(const lathe_multi *multi, int fd)
+{
+    return multi->sockets && (size_t)fd < multi->socket_count ? &multi->sockets[fd] : NULL;
+}
+
+static void forget_locked(lathe_multi *multi, int fd)
+{
+    unsigned char *place = place_of(multi, fd);
+    if (place)
+        *place = CLOSED;
+}
+
 static void forget_socket(lathe_multi *multi, int fd)
 {
     lathe_poller_forget(multi->poller, fd);
     pthread_mutex_lock(&multi->lock->mutex);
-    if ((size_t)fd < multi->socket_count)
-        multi->sockets[fd] = CLOSED;
+    forget_locked(multi, fd);
     pthread_mutex_unlock(&multi->lock->mutex);
 }
 
@@ -130,8 +142,7 @@ static int close_socket(void *self, curl_socket_t fd)
     lathe_multi *multi = self;
     lathe_poller_forget(multi->poller, fd);
     pthread_mutex_lock(&multi->lock->mutex);
-    if ((size_t)fd < multi->socket_count)
-        multi->sockets[fd] = CLOSED;
+    forget_locked(multi, fd);
     int status = close(fd);
     pthread_mutex_unlock(&multi->lock->mutex);
     return status;
@@ -169,7 +180,7 @@ static bool is_connected(CURL *easy)
 /* A connection that is idle from now on, or a socket that is closed or will soon be. */
 static void unwatch_socket(lathe_multi *multi, CURL *easy, int fd)
 {
-    unsigned char *at = (size_t)fd < multi->socket_count ? &multi->sockets[fd] : NULL;
+    unsigned char *at = place_of(multi, fd);
     if (at && *at == CONNECTING && is_connected(easy))
         *at = CONNECTED;
     if (at && *at == CONNECTED)
