@@ -202,40 +202,6 @@ static void mend(lathe_flight *flight)
     lathe_multi_mend(&flight->multi);
 }
 
-/* Lets those who wait have their turn, in order. */
-static void admit(lathe_flight *flight)
-{
-    while (flight->first_held && may_start(flight, flight->first_held)) {
-        lathe_call *call = flight->first_held;
-        unhold(flight, call);
-        start_attempt(flight, call);
-        lathe_multi_tick(&flight->multi);
-        mend(flight);
-        if (!lathe_flight_over(flight))
-            continue;
-        flight->look = 0;
-        break;
-    }
-}
-
-/* An attempt is wanted: at once when nobody waits for its turn. */
-static void queue_attempt(lathe_flight *flight, lathe_call *call)
-{
-    bool alone = !flight->first_held;
-    hold(flight, call);
-    if (alone)
-        admit(flight);
-}
-
-void lathe_flight_begin(lathe_flight *flight, lathe_call *call)
-{
-    link_call(flight, call);
-    if (lathe_heap_set(&flight->heap, &call->timer, deadline_of(flight, call)))
-        lathe_flight_fail(flight, call, LATHE_MEMORY);
-    else
-        queue_attempt(flight, call);
-}
-
 /* After an attempt that did not bring the result: again later, or the end. */
 static void follow_up(lathe_flight *flight, lathe_call *call, lathe_verdict *verdict)
 {
@@ -289,6 +255,50 @@ static void expire_attempt(lathe_flight *flight, lathe_call *call)
     follow_up(flight, call, &verdict);
 }
 
+static void collect(lathe_flight *flight)
+{
+    lathe_exchange *exchange;
+    CURLcode result;
+    while ((exchange = lathe_multi_ended(&flight->multi, &result)))
+        finish_attempt(flight, (lathe_call *)((char *)exchange - offsetof(lathe_call, exchange)),
+                       result);
+    mend(flight);
+}
+
+/* Lets those who wait have their turn, in order. */
+static void admit(lathe_flight *flight)
+{
+    while (flight->first_held && may_start(flight, flight->first_held)) {
+        lathe_call *call = flight->first_held;
+        unhold(flight, call);
+        start_attempt(flight, call);
+        lathe_multi_tick(&flight->multi);
+        collect(flight); /* it may have its answer already, and no descriptor would tell */
+        if (!lathe_flight_over(flight))
+            continue;
+        flight->look = 0;
+        break;
+    }
+}
+
+/* An attempt is wanted: at once when nobody waits for its turn. */
+static void queue_attempt(lathe_flight *flight, lathe_call *call)
+{
+    bool alone = !flight->first_held;
+    hold(flight, call);
+    if (alone)
+        admit(flight);
+}
+
+void lathe_flight_begin(lathe_flight *flight, lathe_call *call)
+{
+    link_call(flight, call);
+    if (lathe_heap_set(&flight->heap, &call->timer, deadline_of(flight, call)))
+        lathe_flight_fail(flight, call, LATHE_MEMORY);
+    else
+        queue_attempt(flight, call);
+}
+
 static void expire_call(lathe_flight *flight, lathe_call *call)
 {
     lathe_attempt_overdue(call);
@@ -297,11 +307,12 @@ static void expire_call(lathe_flight *flight, lathe_call *call)
 
 /* ---- Steps ----------------------------------------------------------------------------------- */
 
-/* A driver who was away is no reason to give up a connection that is being made. */
+/* A driver who was away is no reason to give up a connection that is being made. One that comes
+ * when the first timer is due was not away, however long that took. */
 static void forgive_lateness(lathe_flight *flight)
 {
     double now = lathe_clock();
-    if (now - flight->stepped < lateness)
+    if (now - flight->stepped < lateness || lathe_flight_next(flight) > -lateness)
         return;
     for (lathe_call *call = flight->calls; call; call = call->next) {
         if (call->state != LATHE_CALL_RUNNING || call->exchange.connected)
@@ -311,16 +322,6 @@ static void forgive_lateness(lathe_flight *flight)
         call->connect_due += now - fmax(flight->stepped, call->attempt_started);
         lathe_exchange_extend(&call->exchange, call->connect_due - call->attempt_started);
     }
-}
-
-static void collect(lathe_flight *flight)
-{
-    lathe_exchange *exchange;
-    CURLcode result;
-    while ((exchange = lathe_multi_ended(&flight->multi, &result)))
-        finish_attempt(flight, (lathe_call *)((char *)exchange - offsetof(lathe_call, exchange)),
-                       result);
-    mend(flight);
 }
 
 void lathe_flight_prepare(lathe_flight *flight)

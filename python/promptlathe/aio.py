@@ -85,14 +85,13 @@ class Driver(_core.Loop):
             self._schedule(due)
 
     def _schedule(self, due: float) -> None:
-        if due < 0:
-            return
         loop = self._loop()
-        if loop is None or self.soon:
+        if due < 0 or loop is None:
             return
         if due == 0:
-            self.soon = True
-            loop.call_soon(self._again, context=self._context)
+            if not self.soon:
+                self.soon = True
+                loop.call_soon(self._again, context=self._context)
             return
         if self._timer is not None:
             self._timer.cancel()

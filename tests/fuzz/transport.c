@@ -121,9 +121,10 @@ static void check_failure(lathe_code code, const lathe_error *error)
 static void exchange(lathe_text bytes, unsigned order)
 {
     static const lathe_lines no_lines = {.items = NULL};
+    lathe_server server = {0};
     const lathe_outgoing outgoing = {.settings = &settings,
                                      .share = the_share,
-                                     .url = "http://127.0.0.1:1/v1/experimental/generate_prompt",
+                                     .target = &settings.targets[LATHE_GENERATE],
                                      .body = "{}",
                                      .body_size = 2,
                                      .lines = &no_lines,
@@ -138,7 +139,7 @@ static void exchange(lathe_text bytes, unsigned order)
     MUST(easy != NULL);
     lathe_error_init(&error);
     fuzz_arm(order);
-    lathe_code code = lathe_exchange_begin(&attempt, easy, &outgoing);
+    lathe_code code = lathe_exchange_begin(&attempt, easy, &outgoing, &server);
     CURLcode result = code ? CURLE_OUT_OF_MEMORY : perform(easy, bytes);
     code = lathe_exchange_end(&attempt, result, &answer, &final, &error);
     bool failed = fuzz_disarm();
