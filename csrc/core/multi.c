@@ -129,14 +129,6 @@ static void forget_locked(lathe_multi *multi, int fd)
         *place = CLOSED;
 }
 
-static void forget_socket(lathe_multi *multi, int fd)
-{
-    lathe_poller_forget(multi->poller, fd);
-    pthread_mutex_lock(&multi->lock->mutex);
-    forget_locked(multi, fd);
-    pthread_mutex_unlock(&multi->lock->mutex);
-}
-
 static int close_socket(void *self, curl_socket_t fd)
 {
     lathe_multi *multi = self;
@@ -177,16 +169,20 @@ static bool is_connected(CURL *easy)
     return exchange && exchange->connected;
 }
 
-/* A connection that is idle from now on, or a socket that is closed or will soon be. */
+/* A connection that is idle from now on; a socket that libcurl may have closed already, so that the
+ * number may be another thread's; or one of libcurl's own. */
 static void unwatch_socket(lathe_multi *multi, CURL *easy, int fd)
 {
-    unsigned char *at = place_of(multi, fd);
-    if (at && *at == CONNECTING && is_connected(easy))
-        *at = CONNECTED;
-    if (at && *at == CONNECTED)
-        lathe_poller_keep(multi->poller, fd);
-    else
-        forget_socket(multi, fd);
+    unsigned char *place = place_of(multi, fd);
+    if (!place || *place == CLOSED) {
+        lathe_poller_forget(multi->poller, fd);
+        return;
+    }
+    lathe_poller_keep(multi->poller, fd);
+    pthread_mutex_lock(&multi->lock->mutex);
+    if (*place == CONNECTING)
+        *place = is_connected(easy) ? CONNECTED : CLOSED;
+    pthread_mutex_unlock(&multi->lock->mutex);
 }
 
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *self, void *socket)
