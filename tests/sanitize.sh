@@ -22,7 +22,7 @@ c() {
     say "C tests under AddressSanitizer (with leaks) and UndefinedBehaviorSanitizer"
     make -s -C csrc check CC=gcc SAN=address,undefined OPTIMIZE=-O1
     say "the engine where there is no epoll"
-    for test in poller engine; do
+    for test in poller engine loop map; do
         make -s -C csrc check VARIANT=poll CPPFLAGS=-DLATHE_POLL ONLY=$test
     done
     say "C tests under ThreadSanitizer"
@@ -38,7 +38,8 @@ python_asan() {
     LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
         PYTHONMALLOC=malloc PYTHONPATH=build/asan/lib python -m pytest -q -m "not timing" \
         --ignore=tests/python/test_package.py --ignore=tests/python/test_dev.py \
-        --ignore=tests/python/test_startup.py --ignore=tests/python/test_schemathesis.py
+        --ignore=tests/python/test_startup.py --ignore=tests/python/test_schemathesis.py \
+        --ignore=tests/python/processes
 }
 
 valgrind_both() {
