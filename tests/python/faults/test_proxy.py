@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import pickle
@@ -13,6 +14,7 @@ from promptlathe import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
+    AsyncClient,
     BadRequestError,
     ConfigurationError,
     EndpointRetiredError,
@@ -41,6 +43,8 @@ HOST = "api.example.invalid"  # nobody looks it up but a proxy, and ours does no
 PATH = "/v1/experimental/generate_prompt"
 PASSWORD = "p@ss word/with:all"
 QUOTED = "p%40ss%20word%2Fwith%3Aall"
+ESTABLISHED = b"HTTP/1.1 200 Established\r\n\r\n"
+HEADERS = b"x-more: and more\r\n" * 17_000
 BASIC = "Basic " + base64.b64encode(f"maid:{PASSWORD}".encode()).decode()
 
 
@@ -59,7 +63,7 @@ def tunnel(context: ssl.SSLContext, inner: Handler = serve) -> Handler:
 
     def handle(connection: Connection) -> None:
         connection.request()
-        connection.send(b"HTTP/1.1 200 Established\r\n\r\n")
+        connection.send(ESTABLISHED)
         connection.tls(context)
         inner(connection)
 
@@ -335,12 +339,16 @@ def dies(response: bytes) -> Handler:
     return handle
 
 
+LOCATION = ["location: https://elsewhere.example.invalid/"]
 CONNECTS = {
     "dies": dies(b""),
     "dies within its answer": dies(b"HTTP/1.1 200 Esta"),
     "answers 407": hold(answer(407, b"who?", ['proxy-authenticate: Basic realm="x"'])),
     "answers 403": hold(answer(403, b"not there")),
     "answers 502": hold(answer(502, b"not today")),
+    "answers 302": hold(answer(302, b"over there", LOCATION)),
+    "answers 307": hold(answer(307, b"over there", LOCATION)),
+    "answers 502 and dies within the body": dies(answer(502, b"not today")[:-3]),
     "answers garbage": hold(b"\x00\xffgarbage\r\n\r\n"),
 }
 
@@ -355,6 +363,97 @@ def test_proxy_that_fails_in_connect(handler: Handler, authority: Authority) -> 
         error = failure(client, APIConnectionError, within=6)
         assert (error.phase, error.attempts, error.host) == ("connect", 2, HOST), str(error)
         assert [request.line[:7] for request in proxy.requests] == ["CONNECT"] * 2
+        assert client.generate(TASK) == ANSWER
+
+
+LET_THROUGH = {
+    "closes": dies(ESTABLISHED),
+    "sends garbage": hold(ESTABLISHED + b"\x00\xffgarbage\r\n\r\n"),
+    "sends a page": hold(answer(200, b"<html>welcome</html>")),
+    "sends chunks": hold(
+        ESTABLISHED[:-2] + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    ),
+    "speaks HTTP to the end": dies(ESTABLISHED + answer()),
+}
+
+
+@pytest.mark.parametrize("handler", LET_THROUGH.values(), ids=LET_THROUGH.keys())
+@pytest.mark.fault("Proxy", "CONNECT: answers 200 and {id}")
+def test_proxy_that_fails_behind_its_200(handler: Handler, authority: Authority) -> None:
+    """Nothing but the server's own handshake is believed."""
+    with (
+        RawServer(handler, handler, tunnel(authority.issue(HOST))) as proxy,
+        client_for(f"https://{HOST}", proxy=proxy.url, ca_file=authority.file) as client,
+    ):
+        error = failure(client, APIConnectionError)
+        assert (error.phase, error.attempts, error.host) == ("tls", 2, HOST), str(error)
+        assert [request.line[:7] for request in proxy.requests] == ["CONNECT"] * 2
+        assert client.generate(TASK) == ANSWER
+
+
+def headers_that_drip(connection: Connection) -> None:
+    connection.request()
+    connection.send(ESTABLISHED[:-2])
+    connection.drip(HEADERS)
+
+
+def status_line_that_drips(connection: Connection) -> None:
+    connection.request()
+    connection.drip(ESTABLISHED, gap=0.5)
+
+
+# To the client the way to the server is there as soon as the proxy has said 200.
+DRIPS = {
+    "a status line": (status_line_that_drips, "connect"),
+    "a header": (headers_that_drip, "tls"),
+}
+
+
+def endless_headers(connection: Connection) -> None:
+    connection.request()
+    connection.send(ESTABLISHED[:-2])
+    while True:
+        connection.send(HEADERS)
+
+
+def test_proxy_that_is_slow_in_connect(authority: Authority) -> None:
+    context = authority.issue(HOST)
+
+    def handle(connection: Connection) -> None:
+        connection.request()
+        connection.drip(ESTABLISHED)
+        connection.tls(context)
+        serve(connection)
+
+    with (
+        RawServer(handle) as proxy,
+        client_for(f"https://{HOST}", proxy=proxy.url, ca_file=authority.file) as client,
+    ):
+        assert client.generate(TASK) == ANSWER
+
+
+@pytest.mark.parametrize(("handler", "phase"), DRIPS.values(), ids=DRIPS.keys())
+@pytest.mark.fault("Proxy", "CONNECT: {id} that drips")
+def test_proxy_that_drips_in_connect(handler: Handler, phase: str, authority: Authority) -> None:
+    with (
+        RawServer(handler, tunnel(authority.issue(HOST))) as proxy,
+        client_for(f"https://{HOST}", proxy=proxy.url, ca_file=authority.file) as client,
+    ):
+        timeout = Timeout(total=5, connect=0.3)
+        error = failure(client, APITimeoutError, within=1.3, timeout=timeout, max_retries=0)
+        assert (error.phase, error.attempts) == (phase, 1), str(error)
+        assert client.generate(TASK) == ANSWER
+
+
+@pytest.mark.fault("Proxy", "CONNECT: endless headers")
+def test_proxy_whose_headers_never_end(authority: Authority) -> None:
+    with (
+        RawServer(endless_headers, endless_headers, tunnel(authority.issue(HOST))) as proxy,
+        client_for(f"https://{HOST}", proxy=proxy.url, ca_file=authority.file) as client,
+    ):
+        # libcurl 7.88 reads a proxy's answer byte by byte, up to a limit of its own.
+        error = failure(client, APIConnectionError, within=21, timeout=20)
+        assert (error.phase, error.attempts) == ("tls", 2)
         assert client.generate(TASK) == ANSWER
 
 
@@ -374,7 +473,7 @@ def test_proxy_that_is_silent_in_connect(authority: Authority) -> None:
 def test_server_that_stalls_behind_a_tunnel(authority: Authority) -> None:
     def handle(connection: Connection) -> None:
         connection.request()
-        connection.send(b"HTTP/1.1 200 Established\r\n\r\n")
+        connection.send(ESTABLISHED)
         connection.until_closed()
 
     with (
@@ -391,6 +490,77 @@ def test_407_for_plain_http_is_an_answer() -> None:
     with RawServer(challenge) as proxy, plain(proxy=proxy.url) as client:
         error = failure(client, APIStatusError)
         assert (error.status_code, error.attempts, len(proxy.requests)) == (407, 1, 1)
+
+
+@pytest.mark.fault("Proxy", "502, for http")
+def test_502_for_plain_http_is_an_answer() -> None:
+    with (
+        RawServer(each(*[answer(502, b"not today")] * 2)) as proxy,
+        plain(proxy=proxy.url) as client,
+    ):
+        error = failure(client, InternalServerError)
+        assert (error.status_code, error.attempts, len(proxy.requests)) == (502, 2, 2)
+        assert client.generate(TASK) == ANSWER
+
+
+HTTP = {
+    "closes": (close_unanswered, "wait"),
+    "closes within its answer": (dies(answer()[:-5]), "read"),
+    "answers garbage": (dies(b"\x00\xffgarbage\r\n\r\n"), "read"),
+}
+
+
+@pytest.mark.parametrize(("handler", "phase"), HTTP.values(), ids=HTTP.keys())
+@pytest.mark.fault("Proxy", "{id}, for http")
+def test_proxy_that_fails_for_plain_http(handler: Handler, phase: str) -> None:
+    with RawServer(handler, handler, serve) as proxy, plain(proxy=proxy.url) as client:
+        error = failure(client, APIConnectionError)
+        assert (error.phase, error.attempts, error.host) == (phase, 2, HOST), str(error)
+        assert client.generate(TASK) == ANSWER
+
+
+@pytest.mark.fault("Proxy", "silence, for http")
+def test_proxy_that_is_silent_for_plain_http() -> None:
+    with RawServer(silent, serve) as proxy, plain(proxy=proxy.url) as client:
+        error = failure(client, APITimeoutError, within=1.3, timeout=0.3)
+        assert (error.phase, error.attempts) == ("wait", 1)
+        assert client.generate(TASK) == ANSWER
+
+
+# ---- In the other manners of calling ------------------------------------------------------------
+
+
+def three(authority: Authority) -> RawServer:
+    """A proxy that fails two calls in CONNECT, by a refusal each, and then lets through."""
+    refuse = hold(answer(502, b"not today"))
+    return RawServer(refuse, refuse, tunnel(authority.issue(HOST)))
+
+
+def test_async_client_and_a_proxy(authority: Authority) -> None:
+    async def calls(url: str) -> None:
+        options: Any = {"proxy": url, "ca_file": str(authority.file), "timeout": 5}
+        async with AsyncClient(KEY, base_url=f"https://{HOST}", max_retries=1, **options) as client:
+            with pytest.raises(APIConnectionError) as caught:
+                await client.generate(TASK)
+            assert (caught.value.phase, caught.value.attempts) == ("connect", 2)
+            assert await client.generate(TASK) == ANSWER
+
+    with three(authority) as proxy:
+        asyncio.run(calls(proxy.url))
+
+
+def test_map_and_a_proxy(authority: Authority) -> None:
+    request = {"verb": "generate", "task": TASK}
+    with (
+        three(authority) as proxy,
+        client_for(
+            f"https://{HOST}", proxy=proxy.url, ca_file=authority.file, max_retries=0
+        ) as client,
+    ):
+        first, second, *rest = client.map([request] * 6, concurrency=1, return_exceptions=True)
+        for error in (first, second):
+            assert isinstance(error, APIConnectionError) and error.phase == "connect"
+        assert rest == [ANSWER] * 4
 
 
 # ---- SOCKS --------------------------------------------------------------------------------------
