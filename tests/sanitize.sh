@@ -22,7 +22,7 @@ c() {
     say "C tests under AddressSanitizer (with leaks) and UndefinedBehaviorSanitizer"
     make -s -C csrc check CC=gcc SAN=address,undefined OPTIMIZE=-O1
     say "the engine where there is no epoll"
-    for test in poller engine loop map; do
+    for test in poller engine loop map curl_memory descriptors; do
         make -s -C csrc check VARIANT=poll CPPFLAGS=-DLATHE_POLL ONLY=$test
     done
     say "C tests under ThreadSanitizer"

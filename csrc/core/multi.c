@@ -1,6 +1,8 @@
 #include "multi.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -49,6 +51,7 @@ void lathe_multi_clear(lathe_multi *multi)
         curl_multi_cleanup(multi->handle);
     lathe_poller_free(multi->poller);
     lathe_free(multi->sockets);
+    lathe_free(multi->ports);
 }
 
 void lathe_multi_abandon(lathe_multi *multi)
@@ -62,16 +65,20 @@ void lathe_multi_abandon(lathe_multi *multi)
 
 /* ---- Sockets --------------------------------------------------------------------------------- */
 
-/* Room for the sockets of one more attempt. */
+/* Room for descriptors below `count`. */
 static bool reserve_sockets(lathe_multi *multi, size_t count)
 {
     if (count <= multi->socket_count)
         return true;
     count += count / 2 + 16;
     pthread_mutex_lock(&multi->lock->mutex);
-    unsigned char *sockets = lathe_realloc(multi->sockets, count);
+    uint16_t *ports = lathe_realloc(multi->ports, count * sizeof *ports);
+    unsigned char *sockets = ports ? lathe_realloc(multi->sockets, count) : NULL;
+    multi->ports = ports ? ports : multi->ports;
     if (sockets) {
-        memset(sockets + multi->socket_count, CLOSED, count - multi->socket_count);
+        size_t old = multi->socket_count;
+        memset(sockets + old, CLOSED, count - old);
+        memset(ports + old, 0, (count - old) * sizeof *ports);
         multi->sockets = sockets;
         multi->socket_count = count;
     }
@@ -158,6 +165,31 @@ static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_s
     }
     lathe_exchange_opened(exchange, fd, &address->addr, address->addrlen);
     return fd;
+}
+
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &size))
+        return 0;
+    if (address.ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)&address)->sin6_port);
+    return address.ss_family == AF_INET ? ntohs(((const struct sockaddr_in *)&address)->sin_port)
+                                        : 0;
+}
+
+bool lathe_multi_has_input(lathe_multi *multi, int opened, int port)
+{
+    char byte;
+    if (opened >= 0 && place_of(multi, opened) && port_of(opened) == port) {
+        multi->ports[opened] = (uint16_t)port;
+        return false;
+    }
+    for (size_t fd = 0; fd < multi->socket_count; fd++)
+        if (multi->ports[fd] == port && multi->sockets[fd] != CLOSED)
+            return recv((int)fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    return false;
 }
 
 /* ---- libcurl's wishes ------------------------------------------------------------------------ */

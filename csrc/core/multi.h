@@ -20,6 +20,7 @@ typedef struct lathe_multi {
     long kept;              /* connections at most, busy and idle */
     bool broken;            /* libcurl lacked memory for its tables: it is not called any more */
     unsigned char *sockets; /* by descriptor: what is open */
+    uint16_t *ports;        /* by descriptor: the local end of its last connection */
     size_t socket_count;
     CURL *easy[LATHE_EASY_KEPT];
     size_t easy_count;
@@ -43,6 +44,10 @@ void lathe_multi_drop(lathe_multi *multi, lathe_exchange *exchange);
  * give its handle back. */
 lathe_exchange *lathe_multi_ended(lathe_multi *multi, CURLcode *result);
 void lathe_multi_give(lathe_multi *multi, CURL *easy);
+
+/* Whether the connection at a local port, `opened` when it is new, has input though nothing was
+ * asked on it. */
+bool lathe_multi_has_input(lathe_multi *multi, int opened, int port);
 
 /* Calls libcurl for what it waits for. */
 void lathe_multi_tick(lathe_multi *multi);

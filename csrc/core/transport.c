@@ -13,6 +13,7 @@
 #include "alloc.h"
 #include "clock.h"
 #include "error.h"
+#include "multi.h"
 
 /* Caps on what a server may send beside a body. */
 enum { MOST_HEAD_BYTES = 256 * 1024, MOST_LINES = 1000, MOST_INTERIM = 100, MOST_DIGITS = 18 };
@@ -265,6 +266,13 @@ static int before_request(void *self, char *address, char *local, int port, int 
         return CURL_PREREQFUNC_ABORT;
     }
     exchange->connected = true;
+    /* What a server has sent beyond an answer would be taken for that of this request; versions
+     * before 8 of libcurl do not look. Over TLS it may be a session ticket. */
+    if (!exchange->settings->https &&
+        lathe_multi_has_input(exchange->multi, exchange->socket, local_port)) {
+        stop(exchange, LATHE_STOP_RESEND, NULL);
+        return CURL_PREREQFUNC_ABORT;
+    }
     note_connection(exchange, local_port);
     return CURL_PREREQFUNC_OK;
 }
@@ -545,8 +553,10 @@ static lathe_code broken(lathe_exchange *exchange, CURLcode result, const char *
     fill_connection(exchange, phase, error);
     error->curl_code = (int)result;
     snprintf(error->curl_message, sizeof error->curl_message, "%s", text);
-    return lathe_fail(error, LATHE_CONNECTION, "no complete answer from %.200s: %s failed: %.250s",
-                      error->host, lathe_phase_name(phase), text);
+    /* Its own limit, when a step came too late for ours. */
+    lathe_code code = result == CURLE_OPERATION_TIMEDOUT ? LATHE_TIMEOUT : LATHE_CONNECTION;
+    return lathe_fail(error, code, "no complete answer from %.200s: %s failed: %.250s", error->host,
+                      lathe_phase_name(phase), text);
 }
 
 void lathe_exchange_timeout(lathe_exchange *exchange, double seconds, const char *what,

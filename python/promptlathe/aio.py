@@ -10,6 +10,7 @@ import asyncio
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable
 from contextvars import Context
+from sys import is_finalizing
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 from weakref import ref
 
@@ -221,6 +222,8 @@ class Drivers:
             driver.leave(here, driver.end)
 
     def __del__(self) -> None:
+        if is_finalizing():
+            return  # asyncio is half gone, and everything else goes by itself
         # Posted also when this is the loop's own thread: a collection may come at any moment.
         for driver in self.living():
             driver.leave(None, driver.release)

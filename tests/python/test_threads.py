@@ -200,13 +200,27 @@ def test_two_clients_in_the_same_threads() -> None:
 
 
 def test_connections_are_used_again() -> None:
-    with serving() as server:
-        with client_of(server) as client:
-            for _ in range(20):
-                client.generate(TASK)
-            assert server.connections == 1
-            together(lambda n: [client.generate(TASK) for _ in range(4)] and None, 8)
-            assert server.connections <= 8
+    """Each is free again before its caller has the answer, and stays when fewer are in use."""
+    with serving() as server, client_of(server) as client:
+        for _ in range(20):
+            client.generate(TASK)
+        assert server.connections == 1
+        for count in (8, 1, 8, 3, 8):  # at once
+            go = threading.Event()
+            before = len(server.requests)
+            server.script([{"until": go}] * count)
+
+            def work(number: int, go: threading.Event = go, all_of: int = before + count) -> None:
+                if number:
+                    client.generate(TASK)
+                    return
+                server.wait_for_requests(all_of)
+                go.set()
+
+            together(work, count + 1)
+            assert server.connections == 8
+        together(lambda n: [client.generate(TASK) for _ in range(4)] and None, 8)
+        assert server.connections == 8
 
 
 @pytest.mark.thread_unsafe(reason="it measures how soon the waiting calls end")

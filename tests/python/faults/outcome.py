@@ -5,13 +5,16 @@ What came of the calls is kept in `seen`, from which the table of the fault rows
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
 import pytest
-from promptlathe import APIConnectionError, APIError, APITimeoutError, Client
+from promptlathe import APIConnectionError, APIError, APITimeoutError, AsyncClient, Client
 
 KEY = "sk-test-0123456789abcdef"
 TASK = "Write a haiku about rivers"
@@ -36,15 +39,18 @@ class Outcome:
 seen: list[Outcome] = []  # in the test under way
 
 
+USUAL = {"timeout": 5, "max_retries": 1}
+
+
 def client_for(url: str, **options: Any) -> Client:
     """A client that tries twice and gives up after five seconds, unless told otherwise."""
-    return Client(KEY, base_url=url, **{"timeout": 5, "max_retries": 1, **options})
+    return Client(KEY, base_url=url, **{**USUAL, **options})
 
 
 class Way(Protocol):
     """A client in one manner of calling it."""
 
-    def generate(self, task: str, **options: Any) -> dict[str, Any]: ...
+    def generate(self, task: str, **options: Any) -> Any: ...
 
 
 class Sync:
@@ -53,7 +59,7 @@ class Sync:
     def __init__(self, url: str, **options: Any) -> None:
         self.client = client_for(url, **options)
 
-    def generate(self, task: str, **options: Any) -> dict[str, Any]:
+    def generate(self, task: str, **options: Any) -> Any:
         return self.client.generate(task, **options)
 
     def __enter__(self) -> Self:
@@ -63,7 +69,42 @@ class Sync:
         self.client.close()
 
 
-WAYS = {"sync": Sync}  # what the fixture `way` gives in turn: a context manager that is a `Way`
+class Map(Sync):
+    """The same client's map, over one request."""
+
+    def generate(self, task: str, **options: Any) -> Any:
+        with self.client.map([{"verb": "generate", "task": task, **options}]) as results:
+            (result,) = results
+        return result
+
+
+class Async:
+    """The client of asyncio, in an event loop that runs in a thread as long as it lives."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.client = AsyncClient(KEY, base_url=url, **{**USUAL, **options})
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def generate(self, task: str, **options: Any) -> Any:
+        return self._run(self.client.generate(task, **options))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self.client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+# What the fixture `way` gives in turn: a context manager that is a `Way`.
+WAYS: dict[str, type[Sync | Async]] = {"sync": Sync, "async": Async, "map": Map}
 
 
 def _outcome_of(error: BaseException, took: float) -> Outcome:

@@ -22,7 +22,9 @@ HEAD = """\
 This table is made by a run of the tests, not by hand: `{command}`.
 Each row is a test against a server that misbehaves in just this way; the run that wrote it was on
 libcurl {version}. Every other run of these tests on libcurl {minor} compares its outcomes with
-these. Other versions name some phases differently over HTTP/2; the tests say where.
+these. Other versions name some phases differently over HTTP/2; the tests say where. What is
+under Connecting, HTTP/1.1, HTTP/2, Status and Body ends alike for `Client`, `AsyncClient` and
+`Client.map`.
 
 Clients here try twice (`max_retries=1`) and have a `timeout` of 5 s, unless the last column names
 the limit that ended the call. The time is that of the whole call, back-off between attempts included.
@@ -79,6 +81,12 @@ def read() -> dict[Row, tuple[str, str]]:
 def late_rows() -> set[Row]:
     """Those that end because their time is over."""
     return {row for row, (outcome, _) in read().items() if outcome.startswith("APITimeoutError")}
+
+
+def same(row: Row, one: Outcome, other: Outcome) -> None:
+    """Fail unless a row ends alike in every test that stands for it."""
+    ends = [(str(each), each.attempts, each.limit) for each in (one, other)]
+    assert ends[0] == ends[1], f"{row} ends in {ends[0]} and in {ends[1]}"
 
 
 def compare(row: Row, first: Outcome, version: Callable[[], str]) -> None:

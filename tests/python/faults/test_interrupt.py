@@ -404,10 +404,10 @@ def test_handler_may_call_the_same_client() -> None:
 
 def test_storm_of_signals_ends_nothing() -> None:
     """A timer that interrupts every wait of the main thread, in a call with a back-off in it."""
-    ticks = threading.Semaphore(0)
+    ticks: list[int] = []  # a handler is interrupted by the next one: it must hold no lock
     responses = [answer(500, b"{}", ["retry-after-ms: 300"]), answer()]
     with RawServer(each(*responses)) as server, client_for(server.url) as client:
-        with handler_for(signal.SIGALRM, lambda *_: ticks.release()):
+        with handler_for(signal.SIGALRM, lambda number, _: ticks.append(number)):
             signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
             try:
                 started = time.monotonic()
@@ -417,7 +417,7 @@ def test_storm_of_signals_ends_nothing() -> None:
                 signal.setitimer(signal.ITIMER_REAL, 0)
         assert (raw.data, raw.attempts) == (ANSWER, 2)
         assert 0.3 <= took < 1.5, f"{took:.3f} s"
-        assert all(ticks.acquire(blocking=False) for _ in range(20)), "hardly any signal came"
+        assert len(ticks) >= 20, "hardly any signal came"
 
 
 def test_handler_that_takes_its_time_holds_no_other_thread_up() -> None:

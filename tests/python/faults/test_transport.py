@@ -60,9 +60,13 @@ def short_body(connection: Connection) -> None:
 
 
 def drip(response: bytes) -> Handler:
+    """The first line at once, so that the answer has surely begun within its time."""
+    first, end, rest = response.partition(b"\r\n")
+
     def handle(connection: Connection) -> None:
         connection.request()
-        connection.drip(response)
+        connection.send(first + end)
+        connection.drip(rest)
 
     return handle
 

@@ -5,18 +5,21 @@ Each function is a program's main thread. It speaks with its test by `say` and `
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import promptlathe
@@ -58,6 +61,28 @@ def is_local(number: int) -> bool:
         return sock.family == socket.AF_UNIX
 
 
+def about(number: int) -> str:
+    """What the system tells of a descriptor; nothing of one that is closed."""
+    try:
+        return Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return ""
+
+
+def wakes() -> list[int]:
+    """The eventfds of this process's engines, one each. Python's event loops and libcurl have epoll
+    sets and eventfds too, but only an engine watches one by edges."""
+    epolls = [n for n, to in descriptors().items() if to == "anon_inode:[eventpoll]"]
+    found = [re.findall(r"^tfd: *(\d+) events: *8[0-9a-f]{7} ", about(n), re.M) for n in epolls]
+    return [int(number) for numbers in found for number in numbers]
+
+
+def identity(eventfd: int) -> str:
+    """What tells an eventfd from all others; nothing where the system does not know."""
+    found = re.search(r"^eventfd-id: *(\d+)", about(eventfd), re.M)
+    return found[1] if found else ""
+
+
 def text_of(response: Any) -> str:
     text: str = response["messages"][0]["content"][0]["text"]
     return text
@@ -79,8 +104,50 @@ def call_sync(client: promptlathe.Client, task: str, **options: Any) -> Any:
     return client.generate(task, **options)
 
 
+def call_map(client: promptlathe.Client, task: str, **options: Any) -> Any:
+    with client.map([{"verb": "generate", "task": task, **options}]) as results:
+        (response,) = results
+    return response
+
+
+class Looped(promptlathe.AsyncClient):
+    """A client with an event loop that runs in a thread of its own; in a child, in another one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._home, self._loop = os.getpid(), asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._home == os.getpid() and self._loop.is_closed():
+            return asyncio.run(work)
+        if self._home != os.getpid():
+            INHERITED.append(self._loop)  # nobody runs it here, and nobody may close it
+            self._begin()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def end(self) -> None:
+        self.run(self.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+INHERITED: list[asyncio.AbstractEventLoop] = []
+
+
+def call_async(client: Looped, task: str, **options: Any) -> Any:
+    return client.run(client.generate(task, **options))
+
+
 DRIVERS = {
     "sync": Driver(promptlathe.Client, call_sync, promptlathe.Client.close),
+    "async": Driver(Looped, call_async, Looped.end),
+    "map": Driver(promptlathe.Client, call_map, promptlathe.Client.close),
 }
 
 
@@ -174,36 +241,37 @@ def forked(work: Callable[[], Any], way: str = "os._exit") -> tuple[Any, int]:
 
 
 class Inherited:
-    """The sockets that a client has when its process forks."""
+    """The sockets and eventfds that a client has when its process forks."""
 
     def __init__(self, before: dict[int, str]) -> None:
         self.before = before
         new = {to for n, to in descriptors().items() if before.get(n) != to}
         self.links = {to for to in new if to.startswith("socket:")}
+        self.wakes = set(filter(None, map(identity, wakes())))
 
     def still_open(self) -> list[str]:
-        """Those of them that lead out of the process and are open here."""
+        """Those of the sockets that lead out of the process and are open here."""
         return sorted(to for n, to in descriptors().items() if to in self.links and not is_local(n))
+
+    def left_to_child(self) -> list[str]:
+        """What of all that is open in a child."""
+        eventfds = [n for n, to in descriptors().items() if to == "anon_inode:[eventfd]"]
+        return self.still_open() + sorted(self.wakes & set(map(identity, eventfds)))
 
 
 def kinds(before: dict[int, str]) -> dict[str, int]:
-    """How many descriptors of the engines' kinds are open beyond those of `before`."""
-    found: dict[str, int] = {}
-    for number, to in descriptors().items():
-        if number in before:
-            continue
-        if to.startswith("socket:") and not is_local(number):
-            found["socket"] = found.get("socket", 0) + 1
-        elif to.startswith("anon_inode:"):
-            found[to] = found.get(to, 0) + 1
-    return found
+    """How many engines there are, and sockets beyond those of `before` that lead elsewhere."""
+    new = {number: to for number, to in descriptors().items() if number not in before}
+    sockets = [n for n, to in new.items() if to.startswith("socket:") and not is_local(n)]
+    found = {"engine": len(wakes()), "socket": len(sockets)}
+    return {kind: count for kind, count in found.items() if count}
 
 
 def use_inherited(subject: Subject, inherited: Inherited, mark: str = "child") -> Orders:
     """A child's own use of the parent's client: on connections of its own, and nothing is left."""
     report: Orders = {"answer": subject.call(mark)}
     report["again"] = subject.call(mark)
-    report["inherited"] = inherited.still_open()
+    report["inherited"] = inherited.left_to_child()
     report["kinds"] = kinds(inherited.before)
     subject.close()
     report["left"] = kinds(inherited.before)
@@ -252,7 +320,7 @@ def fork_nested(orders: Orders) -> None:
             deeper = forked(descend(depth + 1)) if depth < 3 else None
             say("release")
             hear()
-            return [own.end(), inherited.still_open(), deeper]
+            return [own.end(), inherited.left_to_child(), deeper]
 
         return work
 
@@ -269,7 +337,7 @@ def fork_idle_child(orders: Orders) -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        report = [inherited.still_open(), kinds(before)]
+        report = [inherited.left_to_child(), kinds(before)]
         hear()  # the server has seen the parent's end
         with open(writer, "w") as out:
             json.dump([*report, subject.call("child")], out)
@@ -484,7 +552,8 @@ def spawn(orders: Orders) -> None:
 
 def prepare() -> None:
     """For every program: what Python itself has to say about forks is known."""
-    logging.getLogger("promptlathe").addHandler(logging.NullHandler())  # else retries are told
+    # A child cannot close the event loop that ran in its parent.
+    warnings.filterwarnings("ignore", "unclosed (event loop|<socket)", ResourceWarning)
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 

@@ -11,13 +11,12 @@ from faults.tls import Authority
 
 from processes.conftest import Start
 from processes.stages import PLACES, Stage
-from processes.test_fork import each_driver, enter
+from processes.test_fork import each_driver, each_place, enter
 
 WAYS = {"return": 0, "sys.exit": 3, "os._exit": 3, "exception": 1, "SIGTERM": -signal.SIGTERM}
 
 
-@each_driver
-@pytest.mark.parametrize("place", PLACES)
+@each_place
 @pytest.mark.parametrize("way", ["return", "sys.exit"])
 def test_everywhere(place: str, way: str, driver: str, authority: Authority, start: Start) -> None:
     end_at(place, way, driver, authority, start)
@@ -113,7 +112,7 @@ def test_clients_in_every_place(
             assert connection.closed.wait(PATIENCE)
 
 
-@each_driver
+@pytest.mark.parametrize("driver", ["sync"])
 def test_destructor_that_calls(driver: str, authority: Authority, start: Start) -> None:
     with PLACES["idle"](authority) as stage:
         program = start("endings.calling_late", **stage.orders, driver=driver)

@@ -18,12 +18,22 @@ from faults.tls import Authority
 from processes.conftest import Program, Start
 from processes.stages import PLACES, InBackOff, OverH2, Stage
 
-DRIVERS = ["sync"]
+DRIVERS = ["sync", "async", "map"]
+CALLING = ["sync", "map"]  # whose caller itself does the work
 WAYS = {"os._exit": 3, "sys.exit": 3, "exception": 1}
-ENGINE = {"anon_inode:[eventpoll]": 1, "anon_inode:[eventfd]": 1, "socket": 1}
-ORPHAN = "ClientClosedError: the call was begun before a fork"
+ENGINE = {"engine": 1, "socket": 1}
+ORPHANS = {
+    "sync": "ClientClosedError: the call was begun before a fork",
+    "map": "ClientClosedError: the map was begun before a fork",
+}
 
 each_driver = pytest.mark.parametrize("driver", DRIVERS)
+# Maps side by side have connections of their own each: their requests do not meet on one.
+APART = ("eight calls over HTTP/2", "map")
+each_place = pytest.mark.parametrize(
+    ("place", "driver"), [(p, d) for d in DRIVERS for p in PLACES if (p, d) != APART]
+)
+each_caller = pytest.mark.parametrize("driver", CALLING)
 
 
 def enter(program: Program, stage: Stage) -> None:
@@ -40,8 +50,7 @@ def assert_child(report: dict[str, Any], mark: str = "child") -> None:
     assert report["left"] == {}
 
 
-@each_driver
-@pytest.mark.parametrize("place", PLACES)
+@each_place
 def test_everywhere(place: str, driver: str, authority: Authority, start: Start) -> None:
     fork_at(place, "os._exit", driver, authority, start)
 
@@ -110,7 +119,7 @@ def test_child_that_never_calls(
         assert program.end() == 0
 
 
-@each_driver
+@each_caller
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("way", WAYS)
 def test_in_a_signal_handler(
@@ -125,7 +134,7 @@ def test_in_a_signal_handler(
         stage.server.wait_for_requests(3)  # the child's two
         stage.release()
         outcome, report = program.hear()
-        assert (outcome, report["outcome"]) == ("own", ORPHAN)
+        assert (outcome, report["outcome"]) == ("own", ORPHANS[driver])
         assert_child(report)
         program.say()
         assert program.hear() == {"held": [], "last": "last", "left": []}
@@ -133,13 +142,13 @@ def test_in_a_signal_handler(
         assert stage.marks == [["own", "last"], ["child", "child"]]
 
 
-@each_driver
+@each_caller
 def test_in_a_logging_filter(driver: str, authority: Authority, start: Start) -> None:
     """It is told of a retry while the call is in its back-off."""
     with InBackOff(authority) as stage:
         program = start("children.fork_in_logging", **stage.orders, way="sys.exit", driver=driver)
         outcome, report = program.hear()
-        assert (outcome, report["outcome"]) == ("own", ORPHAN)
+        assert (outcome, report["outcome"]) == ("own", ORPHANS[driver])
         assert_child(report)
         program.say()
         assert program.hear() == {"held": [], "last": "last", "left": []}
@@ -205,7 +214,7 @@ def test_at_the_first_use(driver: str, authority: Authority, start: Start) -> No
         assert program.end() == 0
 
 
-@each_driver
+@each_caller
 def test_while_clients_are_made_and_closed(driver: str, authority: Authority, start: Start) -> None:
     with Stage(authority, tls=True) as stage:
         program = start("children.fork_beside_life", **stage.orders, forks=20, driver=driver)
@@ -215,7 +224,7 @@ def test_while_clients_are_made_and_closed(driver: str, authority: Authority, st
         assert program.end() == 0
 
 
-@each_driver
+@each_caller
 def test_in_a_collection(driver: str, authority: Authority, start: Start) -> None:
     with Stage(authority) as stage:
         program = start("children.fork_in_collection", **stage.orders, driver=driver)

@@ -65,15 +65,17 @@ def answered(status: int) -> Callable[[], Any]:
     """A call that is answered with this status."""
 
     def call() -> Any:
-        client: Client = OWN["subject"].client
-        return client.generate(TASK, extra_headers={"x-status": str(status)}, max_retries=0)
+        subject: Subject = OWN["subject"]
+        headers = {"x-status": str(status)}
+        return subject.driver.call(subject.client, TASK, extra_headers=headers, max_retries=0)
 
     return call
 
 
 def held() -> Any:
-    client: Client = OWN["subject"].client
-    return client.generate(TASK, extra_headers={"x-hold": "silently"}, timeout=0.1)
+    subject: Subject = OWN["subject"]
+    headers = {"x-hold": "silently"}
+    return subject.driver.call(subject.client, TASK, extra_headers=headers, timeout=0.1)
 
 
 def raised(kind: type[Exception]) -> Callable[[], Any]:
