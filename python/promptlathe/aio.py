@@ -221,9 +221,9 @@ class Drivers:
         for driver in self.living():
             driver.leave(here, driver.end)
 
-    def __del__(self) -> None:
-        if is_finalizing():
-            return  # asyncio is half gone, and everything else goes by itself
+    def __del__(self, ends: Callable[[], bool] = is_finalizing) -> None:
+        if ends():  # asyncio and this module are half gone, and everything else goes by itself
+            return
         # Posted also when this is the loop's own thread: a collection may come at any moment.
         for driver in self.living():
             driver.leave(None, driver.release)
