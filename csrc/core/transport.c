@@ -157,6 +157,9 @@ static size_t take_framing(lathe_exchange *exchange, const char *line, size_t si
 
 static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size)
 {
+    if (exchange->in_head) /* libcurl goes by the first, a proxy perhaps by the other */
+        return stop(exchange, LATHE_STOP_MALFORMED, "it has a status line within its headers");
+    exchange->in_head = true;
     lathe_buf_clear(&exchange->head);
     exchange->sized = exchange->chunked = exchange->gzipped = exchange->odd_encoding = false;
     /* Without TLS there is no HTTP/2, whatever the line says. */
@@ -172,6 +175,7 @@ static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size
 /* At the blank line behind a head. */
 static size_t end_head(lathe_exchange *exchange, size_t size)
 {
+    exchange->in_head = false;
     if (exchange->status < 200) {
         if (++exchange->interim > MOST_INTERIM)
             return stop(exchange, LATHE_STOP_INTERIM, NULL);

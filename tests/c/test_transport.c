@@ -110,6 +110,8 @@ TEST(framing)
         {OK_HEAD LENGTH("99999999999999999999") "{}", LATHE_CONNECTION, "no usable number"},
         {OK_HEAD LENGTH("2x") "{}", LATHE_CONNECTION, "no usable number"},
         {OK_HEAD "Content-Length:\t2 \r\n\r\n{}", LATHE_OK, NULL},
+        {"HTTP/1.1 204 No\r\nHTTP/1.1 200: OK\r\n" LENGTH("2") "{}", LATHE_CONNECTION,
+         "a status line within"},
         {OK_HEAD "Transfer-Encoding: gzip\r\n\r\n{}", LATHE_CONNECTION, "is not chunked"},
         {OK_HEAD "Transfer-Encoding: a-name-of-some-length\r\n\r\n{}", LATHE_CONNECTION, NULL},
         {OK_HEAD "Transfer-Encoding: chunked\r\n" LENGTH("2") "2\r\n{}\r\n0\r\n\r\n",

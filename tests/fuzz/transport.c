@@ -1,6 +1,7 @@
 /* What a server may send, through libcurl and the transport, over a socket of the machine itself:
  * no network is used. */
 #include "transport.h"
+#include "multi.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -139,7 +140,9 @@ static void exchange(lathe_text bytes, unsigned order)
     MUST(easy != NULL);
     lathe_error_init(&error);
     fuzz_arm(order);
+    lathe_multi none = {0}; /* it knows no socket */
     lathe_code code = lathe_exchange_begin(&attempt, easy, &outgoing, &server);
+    attempt.multi = &none;
     CURLcode result = code ? CURLE_OUT_OF_MEMORY : perform(easy, bytes);
     code = lathe_exchange_end(&attempt, result, &answer, &final, &error);
     bool failed = fuzz_disarm();
