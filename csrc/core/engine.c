@@ -57,20 +57,30 @@ static void abandon_in_child(lathe_lock *lock)
     lathe_multi_abandon(&engine->flight.multi);
 }
 
+static bool engine_init(lathe_engine *engine, lathe_share *share)
+{
+    if (!lathe_flight_init(&engine->flight, engine, &engine->lock, share))
+        return false;
+    lathe_lock_init(&engine->lock, LATHE_LOCK_ENGINE, abandon_in_child);
+    engine->generation = lathe_generation();
+    engine->references = 1;
+    engine->left = NAN;
+    return true;
+}
+
+/* A fork finds an engine's descriptors with the lock that stands for them, or neither. */
 lathe_engine *lathe_engine_new(lathe_share *share)
 {
     lathe_engine *engine = lathe_calloc(1, sizeof *engine);
     if (!engine)
         return NULL;
-    if (!lathe_flight_init(&engine->flight, engine, &engine->lock, share)) {
-        lathe_free(engine);
-        return NULL;
-    }
-    lathe_lock_init(&engine->lock, LATHE_LOCK_ENGINE, abandon_in_child);
-    engine->generation = lathe_generation();
-    engine->references = 1;
-    engine->left = NAN;
-    return engine;
+    lathe_work_begin();
+    bool made = engine_init(engine, share);
+    lathe_work_end();
+    if (made)
+        return engine;
+    lathe_free(engine);
+    return NULL;
 }
 
 lathe_engine *lathe_engine_retain(lathe_engine *engine)
@@ -85,8 +95,8 @@ static void engine_free(lathe_engine *engine)
 {
     lathe_work_begin();
     lathe_flight_clear(&engine->flight);
-    lathe_work_end();
     lathe_lock_destroy(&engine->lock);
+    lathe_work_end();
     lathe_free(engine);
 }
 

@@ -6,7 +6,6 @@ What came of the calls is kept in `seen`, from which the table of the fault rows
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import threading
 import time
@@ -106,8 +105,6 @@ class Async:
 
 # What the fixture `way` gives in turn: a context manager that is a `Way`.
 WAYS: dict[str, type[Sync | Async]] = {"sync": Sync, "async": Async, "map": Map}
-if "FAULT_WAYS" in os.environ:  # some of them: ./dev sanitize, where all would take too long
-    WAYS = {name: WAYS[name] for name in os.environ["FAULT_WAYS"].split()}
 
 
 def _outcome_of(error: BaseException, took: float) -> Outcome:
