@@ -74,7 +74,7 @@ typedef struct lathe_exchange {
     lathe_stop stop;
     const char *reason; /* for MALFORMED, or why there is no socket */
     bool connected;     /* a connection is there, the request goes out */
-    bool in_head; /* after a status line, before the blank line */
+    bool in_head;       /* after a status line, before the blank line */
     bool headers_done;
     bool body_seen, skip_body;
     bool sized, chunked, gzipped, odd_encoding, old_http;
