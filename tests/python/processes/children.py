@@ -110,6 +110,14 @@ def call_map(client: promptlathe.Client, task: str, **options: Any) -> Any:
     return response
 
 
+def _is_fault(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Executing ")  # a busy machine is none
+
+
+# In the developer's mode asyncio writes of callbacks that took long.
+logging.getLogger("asyncio").addFilter(_is_fault)
+
+
 class Looped(promptlathe.AsyncClient):
     """A client with an event loop that runs in a thread of its own; in a child, in another one."""
 
