@@ -48,7 +48,7 @@ valgrind_both() {
         --show-leak-kinds=definite --errors-for-leak-kinds=definite"
     say "C tests under valgrind"
     # Left out: thousands of whole calls, each with another allocation failing, take too long here.
-    make -s -C csrc check SKIP=curl_memory WRAP="$memcheck --suppressions=../tests/valgrind.supp"
+    make -s -C csrc check VARIANT=valgrind SKIP=curl_memory WRAP="$memcheck --suppressions=../tests/valgrind.supp"
     say "marked Python tests under valgrind"
     # malloc_debug fills what the interpreter allocates: it reads some of that unwritten, harmlessly.
     # Only what the marked tests need is loaded: imports are what takes long here.
