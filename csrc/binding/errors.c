@@ -374,6 +374,18 @@ PyObject *lathe_py_raise(lathe_py_state *state, const lathe_error *error)
     return NULL;
 }
 
+PyObject *lathe_py_take_exception(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (value && traceback)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
 int lathe_py_configuration(lathe_py_state *state, const char *format, ...)
 {
     va_list args;

@@ -112,6 +112,9 @@ int lathe_py_add_exceptions(PyObject *module, struct lathe_py_state *state);
 /* Raises what `error` says; NULL, always. LATHE_HOST leaves the exception that is already set. */
 PyObject *lathe_py_raise(struct lathe_py_state *state, const lathe_error *error);
 
+/* The exception that is set, as an object with its traceback; it is set no more. NULL for none. */
+PyObject *lathe_py_take_exception(void);
+
 /* A ConfigurationError; -1, always. */
 int lathe_py_configuration(struct lathe_py_state *state, const char *format, ...);
 

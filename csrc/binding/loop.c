@@ -3,7 +3,6 @@
 #include "client_type.h"
 
 #include <math.h>
-#include <time.h>
 
 #include "args.h"
 #include "log.h"
@@ -42,13 +41,6 @@ typedef struct loop_object {
     bool busy;    /* a step or what follows it is under way */
     bool closing; /* close as soon as that is over */
 } loop_object;
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static pending_object *keep(pending_object *pending)
 {
@@ -207,19 +199,6 @@ PyType_Spec lathe_py_pending_spec = {
 
 /* ---- What has ended -------------------------------------------------------------------------- */
 
-/* The exception that is set, as an object; NULL when there is none. */
-static PyObject *take_exception(void)
-{
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyErr_NormalizeException(&type, &value, &trace);
-    if (value && trace)
-        PyException_SetTraceback(value, trace);
-    Py_XDECREF(type);
-    Py_XDECREF(trace);
-    return value;
-}
-
 /* Calls a method of a future; takes the argument over. */
 static int tell(loop_object *self, PyObject *future, int method, PyObject *argument)
 {
@@ -236,9 +215,9 @@ static int resolve(loop_object *self, PyObject *future, PyObject *result)
 {
     if (result && !tell(self, future, SET_RESULT, result))
         return 0;
-    if (!tell(self, future, SET_EXCEPTION, take_exception()))
+    if (!tell(self, future, SET_EXCEPTION, lathe_py_take_exception()))
         return 0;
-    return tell(self, future, SET_EXCEPTION, take_exception());
+    return tell(self, future, SET_EXCEPTION, lathe_py_take_exception());
 }
 
 /* 1 when the future has been cancelled, or has its result in another way. */
@@ -285,7 +264,7 @@ static int treat_ended(loop_object *self, double end, bool *left)
         failed = what == LATHE_WAIT_DONE ? finish(self, pending)
                                          : lathe_py_call_events(&pending->call, self->log);
         drop(pending);
-        *left = now() >= end;
+        *left = lathe_py_now() >= end;
     }
     return failed;
 }
@@ -297,7 +276,7 @@ static double due(loop_object *self)
     double seconds = self->loop ? lathe_loop_next(self->loop) : INFINITY;
     if (seconds <= 0)
         return 0;
-    double at = now() + seconds;
+    double at = lathe_py_now() + seconds;
     if (at >= self->armed)
         return nothing_due; /* whoever looks too early looks again */
     seconds = seconds < shortest ? shortest : seconds;
@@ -326,7 +305,7 @@ static void step(loop_object *self)
 /* One step and what ended by it; -1 with an exception. */
 static int drive(loop_object *self, bool *left)
 {
-    double end = now() + self->budget;
+    double end = lathe_py_now() + self->budget;
     step(self);
     self->busy = true;
     int failed = self->closing ? 0 : treat_ended(self, end, left);

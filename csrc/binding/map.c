@@ -118,20 +118,7 @@ static bool is_over(const map_object *self)
 
 /* ---- Failures -------------------------------------------------------------------------------- */
 
-/* The exception that is set, as an object with its traceback; it is set no more. */
-static PyObject *take_exception(void)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback)
-        PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-}
-
-/* Raises what take_exception gave, as it was; NULL, always. */
+/* Raises what lathe_py_take_exception gave, as it was; NULL, always. */
 static PyObject *raise_again(PyObject *exception)
 {
     PyObject *traceback = PyException_GetTraceback(exception);
@@ -189,7 +176,7 @@ static int take_failure(map_object *self, entry *e)
 {
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return -1;
-    PyObject *failure = take_exception();
+    PyObject *failure = lathe_py_take_exception();
     if (!is_kept(self, failure)) {
         stop_reading(self, failure);
         return 1;
@@ -229,7 +216,7 @@ static int read_request(map_object *self, PyObject *log)
     else if (!PyErr_Occurred())
         stop_reading(self, NULL);
     else if (PyErr_ExceptionMatches(PyExc_Exception))
-        stop_reading(self, take_exception());
+        stop_reading(self, lathe_py_take_exception());
     else
         failed = -1;
     Py_XDECREF(request);
@@ -270,7 +257,7 @@ static int note_events(entry *e, PyObject *log)
         return 0;
     if (!PyErr_ExceptionMatches(PyExc_Exception))
         return -1;
-    e->failure = take_exception();
+    e->failure = lathe_py_take_exception();
     return 0;
 }
 
@@ -280,7 +267,7 @@ static PyObject *result_of(const map_object *self, const entry *e, PyObject *log
     PyObject *result = e->failure ? NULL : lathe_py_finish(&e->call, log, false);
     if (result || (!e->failure && !PyErr_ExceptionMatches(PyExc_Exception)))
         return result;
-    PyObject *failure = e->failure ? Py_NewRef(e->failure) : take_exception();
+    PyObject *failure = e->failure ? Py_NewRef(e->failure) : lathe_py_take_exception();
     if (is_kept(self, failure))
         return failure;
     raise_again(failure);
