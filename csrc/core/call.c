@@ -114,13 +114,9 @@ static bool is_orphan(lathe_call *call)
 
 void lathe_call_start(lathe_call *call)
 {
-    call->engine = lathe_client_engine(call->client);
+    call->engine = lathe_client_engine(call->client, &call->error);
     if (call->engine)
         lathe_engine_submit(call->engine, call);
-    else if (lathe_client_closed(call->client))
-        lathe_fail(&call->error, LATHE_CLIENT_CLOSED, NULL);
-    else
-        lathe_fail(&call->error, LATHE_MEMORY, "out of memory, or of file descriptors");
 }
 
 lathe_wait lathe_call_wait(lathe_call *call, double seconds, bool signals)

@@ -257,22 +257,29 @@ static lathe_engine *make_engine(lathe_client *client, lathe_role from, lathe_ro
     return engine;
 }
 
-static lathe_engine *take_engine(lathe_client *client, lathe_role from, lathe_role to)
+static lathe_engine *take_engine(lathe_client *client, lathe_role from, lathe_role to,
+                                 lathe_error *error)
 {
     pthread_mutex_lock(&client->hub->lock.mutex);
     lathe_engine *engine = find_engine_locked(client, from, to);
     pthread_mutex_unlock(&client->hub->lock.mutex);
-    return engine ? engine : make_engine(client, from, to);
+    if (!engine)
+        engine = make_engine(client, from, to);
+    if (!engine && lathe_client_closed(client))
+        lathe_fail(error, LATHE_CLIENT_CLOSED, NULL);
+    else if (!engine)
+        lathe_fail(error, LATHE_MEMORY, "out of memory, or of file descriptors");
+    return engine;
 }
 
-lathe_engine *lathe_client_engine(lathe_client *client)
+lathe_engine *lathe_client_engine(lathe_client *client, lathe_error *error)
 {
-    return take_engine(client, ROLE_SHARED, ROLE_SHARED);
+    return take_engine(client, ROLE_SHARED, ROLE_SHARED, error);
 }
 
-lathe_engine *lathe_client_take_engine(lathe_client *client)
+lathe_engine *lathe_client_take_engine(lathe_client *client, lathe_error *error)
 {
-    return take_engine(client, ROLE_SPARE, ROLE_LOOP);
+    return take_engine(client, ROLE_SPARE, ROLE_LOOP, error);
 }
 
 /* One spare is kept. */

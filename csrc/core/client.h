@@ -23,12 +23,13 @@ void lathe_client_tell(lathe_client *client, double random, const lathe_ticket *
 void lathe_client_lose(lathe_client *client, const lathe_ticket *ticket, bool sent);
 /* How many of those calls there are; for tests. */
 uint64_t lathe_client_in_flight(lathe_client *client);
-/* The engine that synchronous calls share, made when needed, retained; NULL without memory or
- * descriptors. In a fork's child the inherited one is given up here. */
-lathe_engine *lathe_client_engine(lathe_client *client);
-/* An engine for one loop, retained: one that another loop has left, or a new one. NULL without
- * memory or descriptors, or when the client is closed. */
-lathe_engine *lathe_client_take_engine(lathe_client *client);
+/* The engine that synchronous calls share, made when needed, retained; NULL with an error without
+ * memory or descriptors, or when the client is closed. In a fork's child the inherited one is given
+ * up here. */
+lathe_engine *lathe_client_engine(lathe_client *client, lathe_error *error);
+/* An engine for one loop, retained: one that another loop has left, or a new one. NULL as
+ * above. */
+lathe_engine *lathe_client_take_engine(lathe_client *client, lathe_error *error);
 /* Gives it back, empty, or else for good. */
 void lathe_client_give_engine(lathe_client *client, lathe_engine *engine, bool empty);
 

@@ -402,11 +402,12 @@ static void follow(lathe_engine *engine, lathe_call *call, double until)
 }
 
 /* False when a signal came. */
-static bool lead(lathe_engine *engine, double until)
+static bool lead(lathe_engine *engine, double seconds, double budget)
 {
     engine->led = true;
     lathe_engine_unlock(engine);
-    bool quiet = drive(engine, until - lathe_clock(), INFINITY);
+    come_back(engine);
+    bool quiet = drive(engine, seconds, budget);
     lathe_engine_lock(engine);
     engine->led = false;
     return quiet;
@@ -430,7 +431,7 @@ lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seco
         if (engine->led)
             follow(engine, call, until);
         else
-            quiet = lead(engine, until);
+            quiet = lead(engine, until - lathe_clock(), INFINITY);
     }
     if (!engine->led && !engine->waiting)
         take_orders_locked(engine);
@@ -440,16 +441,8 @@ lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seco
 
 bool lathe_engine_step(lathe_engine *engine, double seconds, double budget)
 {
-    bool quiet = false;
     lathe_engine_lock(engine);
-    if (!engine->led) {
-        engine->led = true;
-        lathe_engine_unlock(engine);
-        come_back(engine);
-        quiet = drive(engine, seconds, budget);
-        lathe_engine_lock(engine);
-        engine->led = false;
-    }
+    bool quiet = !engine->led && lead(engine, seconds, budget);
     unlock_and_hand_on(engine);
     return quiet;
 }

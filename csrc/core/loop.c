@@ -16,12 +16,10 @@ lathe_code lathe_loop_new(lathe_client *client, lathe_loop **loop, lathe_error *
     lathe_loop *made = lathe_calloc(1, sizeof *made);
     if (!made)
         return lathe_fail(error, LATHE_MEMORY, NULL);
-    made->engine = lathe_client_take_engine(client);
+    made->engine = lathe_client_take_engine(client, error);
     if (!made->engine) {
         lathe_free(made);
-        return lathe_client_closed(client)
-                   ? lathe_fail(error, LATHE_CLIENT_CLOSED, NULL)
-                   : lathe_fail(error, LATHE_MEMORY, "out of memory, or of file descriptors");
+        return error->code;
     }
     made->client = lathe_client_retain(client);
     *loop = made;
