@@ -6,74 +6,18 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-# shellcheck disable=SC2016 # expanded by apt-get
-MIRROR=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Origin: Debian' |
-    sed -n 's/ [a-z]*$//p' | sort -u | head -n 1)}
-PROJECT=/srv/promptlathe # in the chroot
+# shellcheck source=tests/full/lib/trees.sh
+. tests/full/lib/trees.sh
 
-say() {
-    printf '== %s\n' "$*"
-}
-
-fail() {
-    say "FAILED: $*" >&2
-    exit 1
-}
-
-# ---- Outside: making a tree ----
-
-# What the host needs to reach mirrors and package indexes: resolver, proxies, certificates.
-carry_network() {
-    cp -L /etc/resolv.conf "$1/etc/resolv.conf"
-    [ -e "$1/etc/hosts" ] || printf '127.0.0.1 localhost\n::1 localhost\n' >"$1/etc/hosts"
-    apt-config dump | grep -E '^Acquire::(https?|ftp|Check-[A-Za-z-]+|Retries)\b' \
-        >"$1/etc/apt/apt.conf.d/90host" || true
-    if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
-        cp -L /etc/ssl/certs/ca-certificates.crt "$1/etc/host-certificates.pem"
-    fi
-    env | grep -iE '^(https?_proxy|no_proxy|all_proxy|PIP_(EXTRA_)?INDEX_URL|PIP_TRUSTED_HOST)=' \
-        >"$1/etc/host-environment" || true
-}
-
-# The files of the working tree that git knows or would add.
-copy_project() {
-    mkdir -p "$1$PROJECT"
-    git ls-files -z --cached --others --exclude-standard |
-        tar --create --null --files-from=- | tar --extract --no-same-owner --directory "$1$PROJECT"
-}
-
-make_tree() {
-    say "$1: debootstrap"
-    debootstrap --variant=minbase ${CACHE:+"--cache-dir=$CACHE"} "$1" "$2" "$MIRROR" >"$2.log" 2>&1 ||
-        { tail -n 20 "$2.log" >&2 && fail "debootstrap $1"; }
-    carry_network "$2"
-    copy_project "$2"
-}
-
-# inside TREE STEP: a step of this script in the chroot, with mounts that end with it.
-inside() {
-    # shellcheck disable=SC2016 # expanded by the inner shell
-    unshare --mount --pid --fork --kill-child sh -euc '
-        mount -t proc proc "$1/proc"
-        mkdir -p "$1/dev/shm" "$1/dev/pts"
-        mount -t tmpfs tmpfs "$1/dev/shm"
-        mount -t devpts -o newinstance,ptmxmode=0666 devpts "$1/dev/pts"
-        certificates=/etc/host-certificates.pem
-        [ -e "$1$certificates" ] || certificates=
-        # shellcheck disable=SC2046
-        exec env -i HOME=/root TERM=dumb PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-            DEBIAN_FRONTEND=noninteractive ${certificates:+"PIP_CERT=$certificates"} \
-            $(cat "$1/etc/host-environment") chroot "$1" sh "$2/tests/full/bare.sh" --inside "$3"
-    ' sh "$1" "$PROJECT" "$2"
-}
+# ---- Outside ----
 
 release() {
     make_tree "$1" "$WORK/$1"
     cp -a "$WORK/$1" "$WORK/$1-pip"
     say "$1: the two commands"
-    inside "$WORK/$1" commands
+    inside "$WORK/$1" tests/full/bare.sh commands
     say "$1: pip install"
-    inside "$WORK/$1-pip" pip
+    inside "$WORK/$1-pip" tests/full/bare.sh pip
     rm -rf --one-file-system "${WORK:?}/$1" "${WORK:?}/$1-pip"
 }
 
