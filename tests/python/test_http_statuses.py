@@ -12,29 +12,13 @@ import pytest
 from one_call import KEY, TASK, client_of, failure, failure_of, fault
 from promptlathe import APIError, APIResponseValidationError, APIStatusError, Client
 from promptlathe.mock import Server
+from statuses import CLASSES, class_of
 
-CLASSES = {
-    400: promptlathe.BadRequestError,
-    401: promptlathe.AuthenticationError,
-    403: promptlathe.PermissionDeniedError,
-    404: promptlathe.NotFoundError,
-    409: promptlathe.ConflictError,
-    413: promptlathe.RequestTooLargeError,
-    422: promptlathe.UnprocessableEntityError,
-    429: promptlathe.RateLimitError,
-    529: promptlathe.OverloadedError,
-}
 WITHOUT_BODY = {304}
 RETRIED = {408, 409, 429, *range(500, 600)} - {501, 505}
 ALL = range(300, 600)
 
 HTML = "<html><body><h1>Gateway</h1>An error, they say.</body></html>"
-
-
-def class_of(status: int) -> type[APIStatusError]:
-    if status >= 500:
-        return CLASSES.get(status, promptlathe.InternalServerError)
-    return CLASSES.get(status, APIStatusError)
 
 
 # ---- Every status -------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 import promptlathe
 import pytest
 from promptlathe import APIResponseValidationError, APIStatusError
+from statuses import CLASSES, class_of
 
 from faults.outcome import TASK, failure, success
 from faults.raw_server import ANSWER, BODY, RawServer, answer, each
@@ -22,17 +23,6 @@ ERROR = b'{"type":"error","error":{"type":"some_error","message":"not so"},"requ
 
 # ---- Statuses -----------------------------------------------------------------------------------
 
-CLASSES: dict[int, type[APIStatusError]] = {
-    400: promptlathe.BadRequestError,
-    401: promptlathe.AuthenticationError,
-    403: promptlathe.PermissionDeniedError,
-    404: promptlathe.NotFoundError,
-    409: promptlathe.ConflictError,
-    413: promptlathe.RequestTooLargeError,
-    422: promptlathe.UnprocessableEntityError,
-    429: promptlathe.RateLimitError,
-    529: promptlathe.OverloadedError,
-}
 ALONE = [*CLASSES, 408, 501, 505]  # statuses with a rule of their own
 STATUSES: dict[str, list[int]] = {
     **{str(status): [status] for status in sorted(ALONE)},
@@ -40,11 +30,6 @@ STATUSES: dict[str, list[int]] = {
     "other 4xx": [status for status in range(400, 500) if status not in ALONE],
     "other 5xx": [status for status in range(500, 600) if status not in ALONE],
 }
-
-
-def class_of(status: int) -> type[APIStatusError]:
-    other = promptlathe.InternalServerError if status >= 500 else APIStatusError
-    return CLASSES.get(status, other)
 
 
 def refusal(status: int, body: bytes, *headers: str) -> bytes:
