@@ -163,7 +163,8 @@ class FullServer(RawServer):
             filler.close()
         with contextlib.suppress(OSError):  # shut down by the end of the test
             self._listener.listen(64)
-        super()._accept()
+        if not self.stopping.is_set():  # it may have been shut down before it listened again
+            super()._accept()
 
 
 class InConnect(Stage):
