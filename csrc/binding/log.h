@@ -4,8 +4,9 @@
 
 #include "module.h"
 
-/* promptlathe._log, a new reference; NULL without an exception when the program has not imported
- * logging. *failed is set when there is an exception. */
+/* What the logger would take now: a dict from kinds of records to functions of promptlathe._log, a
+ * new reference; NULL without an exception when the program has not imported logging. *failed is
+ * set when there is an exception. */
 PyObject *lathe_py_log_open(int *failed);
 
 /* Each accepts a NULL log and returns -1 with an exception of the program's own logging. */

@@ -26,12 +26,14 @@ typedef struct map_object {
     bool running;
     atomic_bool closed;
     bool ordered, keeps_failures;
-    size_t read;        /* requests so far */
-    lathe_map *map;     /* NULL after the end, like all that follows */
-    lathe_client *own;  /* a copy: closing it ends what is in flight, from any thread */
-    PyObject *client;   /* of which it is; kept, since its collection would close it */
-    PyObject *requests; /* the iterator; NULL when it has ended */
-    PyObject *last;     /* the exception that stands where the requests ended; or NULL */
+    bool in_main;         /* whether signal handlers run in `thread` */
+    unsigned long thread; /* that went on with the map last */
+    size_t read;          /* requests so far */
+    lathe_map *map;       /* NULL after the end, like all that follows */
+    lathe_client *own;    /* a copy: closing it ends what is in flight, from any thread */
+    PyObject *client;     /* of which it is; kept, since its collection would close it */
+    PyObject *requests;   /* the iterator; NULL when it has ended */
+    PyObject *last;       /* the exception that stands where the requests ended; or NULL */
     entry *entries;
 } map_object;
 
@@ -289,10 +291,20 @@ static PyObject *give(map_object *self, const lathe_map_item *item, PyObject *lo
     return self->ordered ? result : with_index(item->index, result);
 }
 
+/* Whether signal handlers run here; asked anew when another thread goes on with the map. */
+static bool runs_in_main(map_object *self)
+{
+    unsigned long thread = PyThread_get_thread_ident();
+    if (thread != self->thread)
+        self->in_main = lathe_py_is_main_thread();
+    self->thread = thread;
+    return self->in_main;
+}
+
 /* The next result; NULL at the end, with an exception or without. */
 static PyObject *advance(map_object *self, PyObject *log)
 {
-    const bool main = lathe_py_is_main_thread();
+    const bool main = runs_in_main(self);
     lathe_map_item item;
     while (!read_requests(self, log)) {
         if (!lathe_map_count(self->map))

@@ -497,8 +497,8 @@ void lathe_client_tell(lathe_client *client, double random, const lathe_ticket *
     lathe_hub *hub = client->hub;
     lathe_limits told = {0};
     lathe_limits_take(&told, headers);
-    const lathe_news news = {&told, lathe_http_time(lathe_headers_get(headers, "date")), status,
-                             hint};
+    double date = told.count ? lathe_http_time(lathe_headers_get(headers, "date")) : (double)NAN;
+    const lathe_news news = {&told, date, status, hint};
     pthread_mutex_lock(&hub->lock.mutex);
     if (told.count)
         hub->limits = told;

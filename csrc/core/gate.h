@@ -70,7 +70,7 @@ typedef struct lathe_ticket {
 /* What an answer says. */
 typedef struct lathe_news {
     const lathe_limits *told; /* by this answer alone; may be empty */
-    double date;              /* its Date in seconds since 1970; NAN when there is none */
+    double date; /* its Date in seconds since 1970; NAN when there is none, or nothing told */
     int status;
     double hint; /* the seconds that it asks to wait, as lathe_retry_hint says; or -1 */
 } lathe_news;

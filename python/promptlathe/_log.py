@@ -5,6 +5,7 @@ when the client was made with ``log_bodies=True``.
 """
 
 import logging
+from collections.abc import Callable
 
 _logger = logging.getLogger("promptlathe")
 _logger.addHandler(logging.NullHandler())  # else warnings go to stderr where nobody set up logging
@@ -28,15 +29,14 @@ def attempt(
     request_id: str,
 ) -> None:
     """Log the end of an attempt, at DEBUG."""
-    if _logger.isEnabledFor(logging.DEBUG):
-        _logger.debug(
-            "%s: attempt %d: %s after %.3f s, request id %s",
-            verb,
-            number,
-            _reason(status, phase, curl_code),
-            elapsed,
-            request_id or None,
-        )
+    _logger.debug(
+        "%s: attempt %d: %s after %.3f s, request id %s",
+        verb,
+        number,
+        _reason(status, phase, curl_code),
+        elapsed,
+        request_id or None,
+    )
 
 
 def retry(
@@ -73,14 +73,26 @@ def call(
     request_id: str | None,
 ) -> None:
     """Log the end of a call, at INFO; `exception` is the name of what it raises, or empty."""
-    if _logger.isEnabledFor(logging.INFO):
-        _logger.info(
-            "%s: %s, status %s, %d attempt%s, %.3f s, request id %s",
-            verb,
-            exception or "ok",
-            status,
-            attempts,
-            "" if attempts == 1 else "s",
-            elapsed,
-            request_id,
-        )
+    _logger.info(
+        "%s: %s, status %s, %d attempt%s, %.3f s, request id %s",
+        verb,
+        exception or "ok",
+        status,
+        attempts,
+        "" if attempts == 1 else "s",
+        elapsed,
+        request_id,
+    )
+
+
+_Listeners = dict[str, Callable[..., None]]
+_AT_WARNING: _Listeners = {"retry": retry}
+_AT_INFO: _Listeners = {**_AT_WARNING, "call": call}
+_AT_DEBUG: _Listeners = {**_AT_INFO, "attempt": attempt, "body": body}
+
+
+def heard() -> _Listeners:
+    """Return those of the functions above whose records the logger would take now."""
+    if not _logger.isEnabledFor(logging.INFO):
+        return _AT_WARNING
+    return _AT_DEBUG if _logger.isEnabledFor(logging.DEBUG) else _AT_INFO
