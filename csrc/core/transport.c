@@ -82,18 +82,30 @@ static bool is_blank_line(const char *line, size_t size)
     return size <= 2 && (line[0] == '\r' || line[0] == '\n');
 }
 
-/* Whether the line is the header `name` (in lower case); then *value is what follows the colon. */
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Whether `name` (in lower case) stands at the line's beginning, and more behind it. */
+static bool begins_with(const char *line, size_t size, const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t i = 0; i < length; i++)
+        if (i >= size || (name[i] == '-' ? line[i] : line[i] | 0x20) != name[i])
+            return false;
+    return size > length;
+}
+
+/* Whether the line is the header `name`; then *value is what follows the colon. */
 static bool header_is(const char *line, size_t size, const char *name, lathe_text *value)
 {
     size_t length = strlen(name);
-    if (size <= length || line[length] != ':')
+    if (!begins_with(line, size, name) || line[length] != ':')
         return false;
-    for (size_t i = 0; i < length; i++)
-        if ((line[i] | 0x20) != name[i])
-            return false;
     line += length + 1;
     size -= length + 1;
-    while (size && (*line == ' ' || *line == '\t'))
+    while (size && is_blank(*line))
         line++, size--;
     while (size && strchr(" \t\r\n", line[size - 1]))
         size--;
@@ -129,11 +141,20 @@ static void take_encoding(lathe_exchange *exchange, const lathe_text *value)
     exchange->gzipped = !exchange->odd_encoding;
 }
 
+/* Whether the line is `name` with a blank before its colon: a header to some, to libcurl none. */
+static bool is_ambiguous(const char *line, size_t size, const char *name)
+{
+    return begins_with(line, size, name) && is_blank(line[strlen(name)]);
+}
+
 /* Headers that say how the body is framed must not contradict each other: whoever believes the
  * other one reads the next answer as this one's. */
 static size_t take_framing(lathe_exchange *exchange, const char *line, size_t size)
 {
     lathe_text value;
+    if (is_ambiguous(line, size, "content-length") || is_ambiguous(line, size, "transfer-encoding"))
+        return stop(exchange, LATHE_STOP_MALFORMED,
+                    "its Content-Length or Transfer-Encoding has a blank before the colon");
     if (header_is(line, size, "content-length", &value)) {
         if (exchange->sized)
             return stop(exchange, LATHE_STOP_MALFORMED, "it has two Content-Length headers");

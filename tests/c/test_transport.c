@@ -107,6 +107,10 @@ TEST(framing)
 {
     static const answer answers[] = {
         {OK_HEAD "Content-Length: 2\r\n" LENGTH("2") "{}", LATHE_CONNECTION, "two Content-Length"},
+        {OK_HEAD "Content-Length : 2\r\n" LENGTH("2") "{}", LATHE_CONNECTION, "a blank before"},
+        {OK_HEAD "Transfer-Encoding\t: chunked\r\n" LENGTH("2") "{}", LATHE_CONNECTION,
+         "a blank before"},
+        {OK_HEAD "Content-Lengths : 3\r\n" LENGTH("2") "{}", LATHE_OK, NULL},
         {OK_HEAD LENGTH("99999999999999999999") "{}", LATHE_CONNECTION, "no usable number"},
         {OK_HEAD LENGTH("2x") "{}", LATHE_CONNECTION, "no usable number"},
         {OK_HEAD "Content-Length:\t2 \r\n\r\n{}", LATHE_OK, NULL},

@@ -158,6 +158,9 @@ ROWS = {
     "two equal Content-Lengths": Row.broken(
         hold(OK_HEAD + b"content-length: 2\r\ncontent-length: 2\r\n\r\n{}"), "read", "two"
     ),
+    "a blank before Content-Length's colon": Row.broken(
+        hold(OK_HEAD + b"content-length : 5\r\ncontent-length: 2\r\n\r\n{}"), "read", "blank"
+    ),
     "a list of Content-Lengths": Row.broken(
         hold(OK_HEAD + b"content-length: 2, 2\r\n\r\n{}"), "read"
     ),
