@@ -78,9 +78,10 @@ lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
         return lathe_fail(error, LATHE_CLIENT_CLOSED, NULL);
     if (lathe_options_check(given, "extra_headers", error))
         return error->code;
-    lathe_call *made = lathe_calloc(1, sizeof *made);
+    lathe_call *made = lathe_malloc(sizeof *made);
     if (!made)
         return lathe_fail(error, LATHE_MEMORY, NULL);
+    memset(made, 0, offsetof(lathe_call, error));
     made->started = lathe_clock();
     atomic_init(&made->references, 1);
     init_condition(&made->told);

@@ -54,8 +54,7 @@ struct lathe_call {
     struct lathe_call *next_order, *next_reaped;
     bool waiting, woken; /* somebody sleeps for this call; and has been told to look */
     struct lathe_call *next_waiting, *previous_waiting;
-    lathe_event events[LATHE_EVENTS_KEPT];
-    size_t event_first, event_count;
+    size_t event_first, event_count; /* in `events` */
 
     /* the leader's */
     lathe_state state;
@@ -71,6 +70,8 @@ struct lathe_call {
     /* written by the leader before `ended` */
     lathe_response *response;
     lathe_error error;
+
+    lathe_event events[LATHE_EVENTS_KEPT]; /* under the lock; not zeroed, since most stay unused */
 };
 
 /* NULL without memory or descriptors. `share` outlives it. */

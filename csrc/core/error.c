@@ -53,7 +53,10 @@ const char *lathe_phase_name(lathe_phase phase)
 
 void lathe_error_init(lathe_error *error)
 {
-    *error = (lathe_error){.retry_after = -1};
+    /* Of the texts, over a KiB, the first bytes are enough. */
+    memset(error, 0, offsetof(lathe_error, message));
+    error->message[0] = error->curl_message[0] = error->host[0] = error->address[0] = '\0';
+    error->retry_after = -1;
 }
 
 void lathe_error_clear(lathe_error *error)

@@ -138,7 +138,6 @@ typedef struct lathe_times {
  * the key nor anything of the request. Members that a code does not use are zero, NULL or -1. */
 typedef struct lathe_error {
     lathe_code code;
-    char message[640];   /* a sentence, UTF-8, that a user can act on */
     lathe_faults faults; /* INVALID_REQUEST, INVALID_PROMPT */
     char **names;        /* MISSING_VARIABLE: the variables, in first-seen order */
     size_t name_count;
@@ -148,9 +147,6 @@ typedef struct lathe_error {
     /* CONNECTION, TIMEOUT */
     lathe_phase phase;
     int curl_code;
-    char curl_message[256];
-    char host[256];
-    char address[64]; /* the address that was connected to, or "" */
     lathe_times times;
     /* STATUS and its kin, RESPONSE_VALIDATION */
     int status;
@@ -162,6 +158,11 @@ typedef struct lathe_error {
     size_t body_size;
     bool body_is_json; /* body is whole and valid JSON */
     lathe_headers headers;
+    /* texts, "" when there is nothing to say */
+    char message[640];      /* a sentence, UTF-8, that a user can act on; always there */
+    char curl_message[256]; /* CONNECTION, TIMEOUT, like the next two */
+    char host[256];
+    char address[64]; /* that was connected to */
 } lathe_error;
 
 void lathe_error_init(lathe_error *error);
