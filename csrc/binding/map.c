@@ -120,9 +120,22 @@ static bool is_over(const map_object *self)
 
 /* ---- Failures -------------------------------------------------------------------------------- */
 
+/* A StopIteration would pass for the map's own end (PEP 479). */
+static PyObject *raise_stop(PyObject *stop)
+{
+    PyErr_SetString(PyExc_RuntimeError, "a request of the map raised StopIteration");
+    PyObject *error = lathe_py_take_exception();
+    PyException_SetCause(error, Py_NewRef(stop));
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+    return NULL;
+}
+
 /* Raises what lathe_py_take_exception gave, as it was; NULL, always. */
 static PyObject *raise_again(PyObject *exception)
 {
+    if (PyErr_GivenExceptionMatches(exception, PyExc_StopIteration))
+        return raise_stop(exception);
     PyObject *traceback = PyException_GetTraceback(exception);
     PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), Py_NewRef(exception), traceback);
     return NULL;

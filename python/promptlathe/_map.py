@@ -123,7 +123,7 @@ class _Work:
         """Read what there is room for; True when there is more, and the loop's turn comes first."""
         assert self.loop is not None and self.driver is not None
         if self.async_source is not None and self.reader is None:
-            self.reader = self.loop.create_task(_read(self, self.async_source))
+            self.reader = self.driver.run(_read(self, self.async_source))
         if self.source is None or not self.wants():
             return False
         until = self.loop.time() + _READING
@@ -167,7 +167,7 @@ class _Work:
         failure, result = slot.failure, slot.result
         if failure is not None:
             if not self.is_kept(failure):
-                raise failure
+                raise _told(failure)
             result = failure
         return result if self.ordered else (slot.index, result)
 
@@ -214,13 +214,11 @@ async def _read(work: _Work, source: AsyncIterator[Any]) -> None:
             work.driver.attend()
     except StopAsyncIteration:
         work.stop(None)
-    except asyncio.CancelledError as failure:
-        if work.over:
-            raise
-        work.stop(failure)
-    except Exception as failure:
+    except BaseException as failure:
         if not work.over:
             work.stop(failure)
+        if isinstance(failure, (KeyboardInterrupt, SystemExit)):
+            raise  # the loop itself ends
 
 
 class AsyncMap(Generic[_T]):
@@ -299,13 +297,22 @@ class AsyncMap(Generic[_T]):
             self._work.finish()
 
 
+def _told(failure: BaseException) -> BaseException:
+    """What to raise for it: what ends iterations would pass for the map's own end (PEP 479)."""
+    if not isinstance(failure, (StopIteration, StopAsyncIteration)):
+        return failure
+    error = RuntimeError(f"a request or its source raised {type(failure).__name__}")
+    error.__cause__ = failure
+    return error
+
+
 async def _next(work: _Work) -> Any:
     while True:
         more = work.fill()
         if (slot := work.take()) is not None:
             return work.give(slot)
         if work.over or (work.ends and not work.flying):
-            raise work.last or StopAsyncIteration
+            raise _told(work.last) if work.last else StopAsyncIteration
         await (asyncio.sleep(0) if more else work.wait())
 
 

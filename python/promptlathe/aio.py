@@ -19,8 +19,8 @@ from ._map import AsyncMap
 
 if TYPE_CHECKING:
     import os
-    from asyncio import TimerHandle
-    from collections.abc import AsyncIterable, Iterable
+    from asyncio import Task, TimerHandle
+    from collections.abc import AsyncIterable, Coroutine, Iterable
     from types import EllipsisType, TracebackType
 
     from ._core import RawResponse, _Betas, _Messages, _Request, _Retries, _Timeout
@@ -50,13 +50,23 @@ class Driver(_core.Loop):
     them only through the calls that are in flight.
     """
 
-    __slots__ = ("__weakref__", "_context", "_descriptor", "_loop", "_me", "_timer", "soon")
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_descriptor",
+        "_loop",
+        "_me",
+        "_tasks",
+        "_timer",
+        "soon",
+    )
 
     def watch(self, loop: AbstractEventLoop) -> None:
         """Have the loop drive; to be called once, in its thread."""
         self._loop = ref(loop)
         self._me = ref(self)
         self._timer: TimerHandle | None = None
+        self._tasks: set[Task[None]] = set()
         self.soon = False  # whether a drain is among what the loop runs next
         # What drives for everybody runs in nobody's context, and keeps none of it alive.
         self._context = Context()
@@ -105,6 +115,20 @@ class Driver(_core.Loop):
         """See to what a start or a cancel has changed."""
         if not self.soon:
             self._schedule(self.due())
+
+    def run(self, work: Coroutine[Any, Any, None]) -> Task[None]:
+        """Make a task of what tells of its own failures. A loop knows its tasks only weakly."""
+        loop = self._loop()
+        assert loop is not None
+        task = loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # or asyncio would tell of it once more
 
     def cancel(self, *calls: _core.Pending) -> None:
         """Cancel calls, from any thread: the garbage collector may be what ends a coroutine."""

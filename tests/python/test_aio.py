@@ -682,6 +682,69 @@ def test_map_raises_what_its_source_raises_after_the_results(
     asyncio.run(run())
 
 
+class Unusual(BaseException):
+    """As pytest's and trio's own are."""
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_map_raises_what_is_no_exception_of_its_asynchronous_source(
+    promptlathe_server: Server, keep: bool
+) -> None:
+    async def source() -> AsyncIterator[dict[str, Any]]:
+        for request in requests_of(2):
+            yield request
+        raise Unusual
+
+    async def run() -> None:
+        async with client_of(promptlathe_server) as client:
+            results = client.map(source(), return_exceptions=keep)
+            with pytest.raises(Unusual):
+                async for _ in results:
+                    pass
+            with pytest.raises(StopAsyncIteration):
+                await anext(results)
+
+    asyncio.run(run())
+
+
+def test_map_ends_in_silence_for_nobody_else_s_end(promptlathe_server: Server) -> None:
+    """Where a source calls `anext`, say, and does not see that there is nothing."""
+
+    class Source:
+        left = 2
+
+        def __iter__(self) -> Source:
+            return self
+
+        def __next__(self) -> dict[str, Any]:
+            return self.take(StopAsyncIteration)
+
+        def take(self, end: type[Exception]) -> dict[str, Any]:
+            self.left -= 1
+            if self.left < 0:
+                raise end
+            return {"verb": "generate", "task": "t"}
+
+    class AsyncSource(Source):
+        def __aiter__(self) -> AsyncSource:
+            return self
+
+        async def __anext__(self) -> dict[str, Any]:
+            return self.take(StopIteration)
+
+    async def run() -> None:
+        async with client_of(promptlathe_server) as client:
+            with pytest.raises(RuntimeError, match="StopAsyncIteration") as raised:
+                async for _ in client.map(Source()):
+                    pass
+            assert isinstance(raised.value.__cause__, StopAsyncIteration)
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                async for _ in client.map(AsyncSource()):
+                    pass
+
+    asyncio.run(run())
+
+
 def test_results_that_are_there_are_given_before_the_client_is_found_closed(
     promptlathe_server: Server,
 ) -> None:

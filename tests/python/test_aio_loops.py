@@ -402,6 +402,14 @@ import promptlathe
 from promptlathe import AsyncClient
 url, how = sys.argv[1:]
 
+class Work:
+    def __init__(self, client):
+        self.results = client.map(self.source(), concurrency=2)
+
+    async def source(self):
+        while True:
+            yield {"verb": "generate", "task": "t"}
+
 async def main(client):
     asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is nothing to tell of
     await client.generate("a")
@@ -417,6 +425,9 @@ async def main(client):
     elif how == "mapped":
         async for result in client.map(({"verb": "generate", "task": "t"} for _ in range(99))):
             break
+    elif how == "mapped in a cycle":
+        await anext(Work(client).results)
+        gc.collect()
     # else: left behind, for asyncio.run to cancel
 
 client = AsyncClient("a-key", base_url=url)
@@ -434,7 +445,9 @@ if how == "collected":
 """
 
 
-@pytest.mark.parametrize("how", ["cancelled", "closed", "mapped", "left", "collected", "rest"])
+@pytest.mark.parametrize(
+    "how", ["cancelled", "closed", "mapped", "mapped in a cycle", "left", "collected", "rest"]
+)
 def test_a_process_ends_without_a_word(promptlathe_server: Server, how: str) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", SCRIPT, promptlathe_server.url, how],

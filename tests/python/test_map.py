@@ -1126,6 +1126,24 @@ def test_what_logging_raises_is_the_request_s(
         logger.setLevel(before)
 
 
+def test_a_stop_that_logging_raises_does_not_end_the_map_in_silence(client: Client) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise StopIteration
+
+    logger, handler = logging.getLogger("promptlathe"), Broken()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(RuntimeError, match="raised StopIteration") as raised:
+            list(client.map(asks(3)))
+        assert isinstance(raised.value.__cause__, StopIteration)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
 def test_logging_closes_the_map(server: Server, client: Client) -> None:
     class Closing(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
