@@ -108,6 +108,12 @@ void lathe_work_end(void)
         pthread_rwlock_unlock(&work);
 }
 
+void lathe_work_stop(void)
+{
+    if (!depth++)
+        pthread_rwlock_wrlock(&work);
+}
+
 unsigned lathe_generation(void)
 {
     return atomic_load(&generation);

@@ -30,6 +30,10 @@ void lathe_lock_destroy(lathe_lock *lock);
 void lathe_work_begin(void);
 void lathe_work_end(void);
 
+/* By the thread that ends the process: waits for the end of the work under way, and lets nobody but
+ * itself begin any more. */
+void lathe_work_stop(void);
+
 /* Grows by one in each fork's child. */
 unsigned lathe_generation(void);
 

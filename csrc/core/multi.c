@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,10 +27,12 @@ static bool curl_ready;
  * it when an answer begins with a folded line (its issue 11101). */
 static bool may_keep_easy;
 
+/* The TLS library frees at exit what threads still work with: they have to stand still by then.
+ * Handlers run in the reverse of their order: this one, registered last, before the library's. */
 static void start_curl(void)
 {
     lathe_work_begin();
-    curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT);
+    curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT) && !atexit(lathe_work_stop);
     may_keep_easy = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
     lathe_work_end();
 }

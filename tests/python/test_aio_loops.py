@@ -426,7 +426,12 @@ async def main(client):
         async for result in client.map(({"verb": "generate", "task": "t"} for _ in range(99))):
             break
     elif how == "mapped in a cycle":
-        await anext(Work(client).results)
+        work = Work(client)
+        await anext(work.results)
+        inner = work.results._work
+        while inner.room is None or inner.flying:  # its reader waits, and nothing else does
+            await asyncio.sleep(0)
+        del work, inner
         gc.collect()
     # else: left behind, for asyncio.run to cancel
 
