@@ -432,7 +432,9 @@ async def main(client):
         while inner.room is None or inner.flying:  # its reader waits, and nothing else does
             await asyncio.sleep(0)
         del work, inner
-        gc.collect()
+        for _ in range(9):  # turns of the loop, that hold ends of calls themselves
+            await asyncio.sleep(0)
+            gc.collect()
     # else: left behind, for asyncio.run to cancel
 
 client = AsyncClient("a-key", base_url=url)
