@@ -145,9 +145,13 @@ void lathe_attempt_overdue(lathe_call *call)
         return;
     }
     error->phase = LATHE_PHASE_QUEUE;
+    error->times = (lathe_times){-1, -1, -1, -1, -1, -1};
     snprintf(error->host, sizeof error->host, "%s", lathe_client_settings(call->client)->host);
-    lathe_fail(error, LATHE_TIMEOUT, "no complete answer from %.200s within the %s of %g s",
-               error->host, timeout_name, call->timeout);
+    lathe_fail(error, LATHE_TIMEOUT,
+               "no complete answer from %.200s within the %s of %g s: the call %s (phase queue)",
+               error->host, timeout_name, call->timeout,
+               call->attempts ? "waited to be tried again"
+                              : "waited for its turn and was not sent");
 }
 
 /* The oldest gives way. */

@@ -67,7 +67,7 @@ class _Work:
         if isinstance(requests, AsyncIterable):
             self.async_source = aiter(requests)
         else:
-            self.source = iter(requests)
+            self.source = _iterator(requests)
         self.read = 0  # requests so far
         self.ends = False  # no more is read; and then, after all results:
         self.last: BaseException | None = None
@@ -314,6 +314,16 @@ async def _next(work: _Work) -> Any:
         if work.over or (work.ends and not work.flying):
             raise _told(work.last) if work.last else StopAsyncIteration
         await (asyncio.sleep(0) if more else work.wait())
+
+
+def _iterator(requests: Iterable[Any]) -> Iterator[Any]:
+    try:
+        return iter(requests)
+    except TypeError:
+        if hasattr(requests, "__iter__"):
+            raise
+        kind = type(requests).__name__
+    raise TypeError(f"requests must be an iterable of dicts, asynchronous or not, not {kind}")
 
 
 def _check(client: AsyncClient, concurrency: object, **flags: object) -> None:

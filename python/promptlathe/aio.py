@@ -497,7 +497,9 @@ class AsyncClient:
         Notes
         -----
         Leaving a loop early and dropping the iterator, its ``aclose()``, and cancelling the task
-        that asks for a result all cancel what is in flight.
+        that asks for a result all cancel what is in flight. After an exception the map is at its
+        end: results that it has not given are lost. Over HTTP/1.1 each call in flight has a
+        connection, and with it a file descriptor, which the client keeps for later calls.
         """
         return AsyncMap(self, requests, concurrency, ordered, return_exceptions)
 

@@ -877,7 +877,7 @@ def test_options_of_map_are_checked(options: Any, kind: type[Exception]) -> None
 
 
 def test_map_takes_an_iterable_only() -> None:
-    with pytest.raises(TypeError, match="not iterable"):
+    with pytest.raises(TypeError, match="asynchronous or not, not int"):
         AsyncClient(KEY).map(5)  # type: ignore[arg-type]
 
 

@@ -423,7 +423,7 @@ def test_a_failure_cancels_the_rest(server: Server, client: Client, never: threa
     never.set()
     server.wait_for_disconnects(2)
     assert_over(results)
-    assert requests.read <= 8
+    assert requests.read <= 9  # the one that was given, and twice the concurrency
     assert client.generate(TASK)["messages"]
 
 

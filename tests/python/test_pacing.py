@@ -285,6 +285,8 @@ def test_absurd_limits_hold_nobody(what: str) -> None:
 
 def assert_never_sent(error: APITimeoutError) -> None:
     assert (error.phase, error.attempts) == ("queue", 0)
+    assert str(error).endswith("the call waited for its turn and was not sent (phase queue)")
+    assert set(error.times.values()) == {None}
 
 
 @pytest.mark.parametrize("first", [used_up, refusal("retry-after: 60")])

@@ -21,7 +21,7 @@ Any key is accepted. Try:
     -H 'anthropic-beta: {beta}' -H 'content-type: application/json' \\
     -d '{{"messages":[{{"role":"user","content":"Translate hello to German"}}]}}'
 
-or point a program at it: ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any
+or point programs at it: export ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=any
 Ctrl-C stops it.
 """
 
