@@ -25,6 +25,7 @@ struct lathe_engine {
     lathe_call *first_order, *last_order;
     lathe_call *first_reaped, *last_reaped;
     lathe_call *waiting; /* those that somebody sleeps for */
+    double away;         /* seconds that do not count for deadlines */
 
     /* the leader's */
     lathe_flight flight;
@@ -304,12 +305,28 @@ static bool drive(lathe_engine *engine, double seconds, double budget)
     return count >= 0;
 }
 
+/* The time that the driver was away does not count. */
+static void come_back_locked(lathe_engine *engine)
+{
+    if (isnan(engine->left))
+        return;
+    engine->away += lathe_clock() - engine->left;
+    engine->left = NAN;
+}
+
+/* What is submitted from now on may have been told of more time away than this leader knows. */
+static void begin_lead_locked(lathe_engine *engine)
+{
+    engine->led = true;
+    engine->flight.away = engine->away;
+}
+
 /* Takes the lead for the queue alone, until it is empty: whoever saw a leader left its order to it
  * and is gone. */
 static void take_orders_locked(lathe_engine *engine)
 {
     while (engine->first_order || engine->sweep) {
-        engine->led = true;
+        begin_lead_locked(engine);
         lathe_engine_unlock(engine);
         take_orders(engine);
         lathe_engine_lock(engine);
@@ -333,21 +350,12 @@ static void settle(lathe_engine *engine)
 
 /* ---- What everybody may call ----------------------------------------------------------------- */
 
-/* The time that the driver was away does not count. */
-static void come_back(lathe_engine *engine)
-{
-    if (isnan(engine->left))
-        return;
-    engine->flight.away += lathe_clock() - engine->left;
-    engine->left = NAN;
-}
-
 void lathe_engine_submit(lathe_engine *engine, lathe_call *call)
 {
     call->deadline = call->started + call->timeout;
     lathe_engine_lock(engine);
-    come_back(engine);
-    call->away = engine->flight.away;
+    come_back_locked(engine);
+    call->away = engine->away;
     call->submitted = true;
     call->references += 2; /* the engine's and the order's */
     add_order_locked(engine, call);
@@ -404,9 +412,9 @@ static void follow(lathe_engine *engine, lathe_call *call, double until)
 /* False when a signal came. */
 static bool lead(lathe_engine *engine, double seconds, double budget)
 {
-    engine->led = true;
+    come_back_locked(engine);
+    begin_lead_locked(engine);
     lathe_engine_unlock(engine);
-    come_back(engine);
     bool quiet = drive(engine, seconds, budget);
     lathe_engine_lock(engine);
     engine->led = false;

@@ -134,11 +134,14 @@ void lathe_flight_sweep(lathe_flight *flight, lathe_code code)
 
 /* ---- Attempts -------------------------------------------------------------------------------- */
 
-/* Moved on by the time that the driver was away. */
+/* Moved on by the time that the driver was away. A call that was submitted after this lead's
+ * beginning may know of more than its leader. */
 static double deadline_of(const lathe_flight *flight, lathe_call *call)
 {
-    call->deadline += flight->away - call->away;
-    call->away = flight->away;
+    if (flight->away > call->away) {
+        call->deadline += flight->away - call->away;
+        call->away = flight->away;
+    }
     return call->deadline;
 }
 

@@ -19,7 +19,7 @@ typedef struct lathe_flight {
     double look; /* when the first of them may have it */
     lathe_window window;
     double stepped; /* when the last step ended */
-    double away;    /* seconds that do not count for deadlines */
+    double away;    /* seconds that do not count for deadlines, as the leader knows */
     double until;   /* when the step's time is over */
     bool progress;  /* something ended: do not wait in this step */
 } lathe_flight;

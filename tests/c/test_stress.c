@@ -175,6 +175,7 @@ static void one_map(unsigned *seed, lathe_client *copy)
         return;
     do {
         while (added < most && lathe_map_wants(map)) {
+            lathe_map_leave(map); /* as who reads the next request */
             lathe_call *call = call_new(copy, NULL);
             CHECK_CODE(lathe_map_add(map, call, call ? NULL : map), LATHE_OK);
             added++;
