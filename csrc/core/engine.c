@@ -517,7 +517,8 @@ bool lathe_engine_empty(lathe_engine *engine)
     while (lathe_engine_reap(engine, &what))
         continue;
     lathe_engine_lock(engine);
-    bool empty = !engine->led && !engine->first_order && !engine->flight.calls;
+    bool empty = !engine->led && !engine->first_order && !engine->flight.calls &&
+                 lathe_multi_is_light(&engine->flight.multi);
     engine->emptied = !empty;
     lathe_engine_unlock(engine);
     return empty;

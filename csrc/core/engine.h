@@ -99,8 +99,9 @@ lathe_call *lathe_engine_reap(lathe_engine *engine, lathe_wait *what);
 int lathe_engine_descriptor(const lathe_engine *engine);
 double lathe_engine_next(lathe_engine *engine);
 void lathe_engine_leave(lathe_engine *engine);
-/* Cancels all calls, whose results nobody takes any more. True when the engine is free for another
- * loop. */
+/* Cancels all calls, whose results nobody takes any more. True when the engine is worth keeping for
+ * another loop: nothing goes on in it, and its connections are not most of what the process may
+ * open. */
 bool lathe_engine_empty(lathe_engine *engine);
 
 /* By flight.c: a call's result stands in it; its waiter may log a retry; what happened, for logs.

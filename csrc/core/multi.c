@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -193,6 +194,15 @@ bool lathe_multi_has_input(lathe_multi *multi, int opened, int port)
         if (multi->ports[fd] == port && multi->sockets[fd] != CLOSED)
             return recv((int)fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
     return false;
+}
+
+bool lathe_multi_is_light(const lathe_multi *multi)
+{
+    struct rlimit limit;
+    size_t open = 0;
+    for (size_t fd = 0; fd < multi->socket_count; fd++)
+        open += multi->sockets[fd] != CLOSED;
+    return !getrlimit(RLIMIT_NOFILE, &limit) && open <= limit.rlim_cur / 4;
 }
 
 /* ---- libcurl's wishes ------------------------------------------------------------------------ */

@@ -48,6 +48,10 @@ void lathe_multi_give(lathe_multi *multi, CURL *easy);
 /* Whether the connection at a local port, `opened` when it is new, has input though nothing was
  * asked on it. */
 bool lathe_multi_has_input(lathe_multi *multi, int opened, int port);
+/* Whether it has few of the descriptors that the process may have: at most a quarter. Under the
+ * lock.
+ */
+bool lathe_multi_is_light(const lathe_multi *multi);
 
 /* Calls libcurl for what it waits for. */
 void lathe_multi_tick(lathe_multi *multi);

@@ -21,6 +21,7 @@ from typing import Any
 import promptlathe
 import pytest
 from canned import Canned
+from faults.conftest import descriptors
 from one_call import TASK, client_of
 from promptlathe import (
     APIConnectionError,
@@ -269,6 +270,25 @@ def test_a_thousand_in_flight_from_one_thread() -> None:
             assert sorted(index for index, _ in results) == list(range(1200))
 
 
+@pytest.mark.parametrize("scarce", [False, True])
+def test_connections_are_kept_for_the_next_map_unless_descriptors_are_scarce(scarce: bool) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = descriptors()
+    used = 60 + max(int(number) for number, _ in before)
+    count = used // 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + count if scarce else 8 * used, hard))
+    try:
+        with Canned() as canned:
+            with Client("key", base_url=canned.url(f"together-{count}")) as client:
+                before = descriptors()
+                results = client.map(asks(count, timeout=60), concurrency=count)
+                assert len(list(results)) == count
+                kept = len(descriptors() - before)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert kept < 9 if scarce else kept >= count
+
+
 def test_a_slow_iterable_holds_no_result_back(server: Server, client: Client) -> None:
     """What has been read is sent, and its result given, while the iterable takes its time."""
     arrived = threading.Event()
@@ -364,7 +384,8 @@ def test_a_failure_is_given_as_a_result(server: Server, client: Client, name: st
         own, given = str(caught.value), str(failure)
         # Those of the service name a request; one of Python's own has other words.
         assert own == given or step is not None or 5 in request
-        assert set(vars(caught.value)) == set(vars(failure))
+        assert {**vars(caught.value), "__notes__": 0}.keys() == vars(failure).keys()
+    assert failure.__notes__ == ["in requests[2]"]
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -375,7 +396,7 @@ def test_a_failure_is_raised_in_its_place(server: Server, client: Client, name: 
     assert [number_of(next(results)) for _ in range(2)] == [0, 1]
     with pytest.raises(kind) as caught:
         next(results)
-    assert type(caught.value) is kind
+    assert type(caught.value) is kind and caught.value.__notes__ == ["in requests[2]"]
     assert_over(results)
     server.script([])
     assert client.generate(TASK)["messages"]
