@@ -365,10 +365,10 @@ PyDoc_STRVAR(
     "    When two threads ask for a result at once, or the iterable itself does.\n\n"
     "Notes\n-----\n"
     "The iterator is a context manager; leaving a loop early and dropping it, or ``close()``,\n"
-    "cancels what is in flight. After an exception, Ctrl-C included, it is at its end: results "
-    "that\n"
-    "it has not given are lost. Over HTTP/1.1 each call in flight has a connection, and with it a\n"
-    "file descriptor, which the client keeps for later calls until it is closed.\n\n"
+    "cancels what is in flight. After an exception, Ctrl-C included, it is at its end: results\n"
+    "that it has not given are lost. What is raised or given for a request has the note\n"
+    "``in requests[INDEX]``. Over HTTP/1.1 each call in flight has a connection, and with it a\n"
+    "file descriptor.\n\n"
     "Source: the service's documentation, the three endpoints of /v1/experimental.\n");
 
 static PyObject *client_map(PyObject *self, PyObject *const *args, Py_ssize_t count,

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "args.h"
 #include "calls.h"
@@ -148,6 +149,17 @@ static bool is_kept(const map_object *self, PyObject *failure)
            !PyErr_GivenExceptionMatches(failure, LATHE_EXCEPTION(self->state, ClientClosedError));
 }
 
+/* Says of a failure whose it is. */
+static void note_request(PyObject *failure, size_t index)
+{
+    char text[64];
+    snprintf(text, sizeof text, "in requests[%zu]", index);
+    PyObject *done = PyObject_CallMethod(failure, "add_note", "s", text);
+    if (!done)
+        PyErr_Clear();
+    Py_XDECREF(done);
+}
+
 /* The requests end here, with an exception or without. */
 static void stop_reading(map_object *self, PyObject *last)
 {
@@ -193,6 +205,7 @@ static int take_failure(map_object *self, entry *e)
         return -1;
     PyObject *failure = lathe_py_take_exception();
     if (!is_kept(self, failure)) {
+        note_request(failure, self->read - 1);
         stop_reading(self, failure);
         return 1;
     }
@@ -277,12 +290,13 @@ static int note_events(entry *e, PyObject *log)
 }
 
 /* What the verb would return, or raise, or an exception as a result. */
-static PyObject *result_of(const map_object *self, const entry *e, PyObject *log)
+static PyObject *result_of(const map_object *self, const entry *e, size_t index, PyObject *log)
 {
     PyObject *result = e->failure ? NULL : lathe_py_finish(&e->call, log, false);
     if (result || (!e->failure && !PyErr_ExceptionMatches(PyExc_Exception)))
         return result;
     PyObject *failure = e->failure ? Py_NewRef(e->failure) : lathe_py_take_exception();
+    note_request(failure, index);
     if (is_kept(self, failure))
         return failure;
     raise_again(failure);
@@ -298,7 +312,7 @@ static PyObject *with_index(size_t index, PyObject *result)
 static PyObject *give(map_object *self, const lathe_map_item *item, PyObject *log)
 {
     entry *e = item->kept;
-    PyObject *result = atomic_load(&self->closed) ? NULL : result_of(self, e, log);
+    PyObject *result = atomic_load(&self->closed) ? NULL : result_of(self, e, item->index, log);
     lathe_py_call_clear(&e->call);
     entry_free(self, e);
     return self->ordered ? result : with_index(item->index, result);

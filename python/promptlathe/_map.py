@@ -6,7 +6,9 @@ import asyncio
 from asyncio import AbstractEventLoop, Future, Task
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from contextvars import copy_context
+from operator import index
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar
 
 from ._core import ClientClosedError, ConfigurationError
 
@@ -45,6 +47,7 @@ class _Slot:
         self.work.end_slot(self)
 
     def set_exception(self, failure: Exception) -> None:
+        failure.add_note(f"in requests[{self.index}]")
         self.failure = failure
         self.work.end_slot(self)
 
@@ -75,8 +78,8 @@ class _Work:
         self.ready: deque[_Slot] = deque()  # ordered: all; else those that have ended
         self.over = False
         self.waiter: Future[None] | None = None  # of who asks for the next result
-        self.room: Future[None] | None = None  # of the task that reads an async source
         self.reader: Task[None] | None = None
+        self.context = copy_context()  # one for all readers, as if they were one task
         self.loop: AbstractEventLoop | None = None
         self.driver: Driver | None = None
 
@@ -107,6 +110,7 @@ class _Work:
                 self.flying.discard(slot)
                 if self.ordered:
                     self.ready.pop()
+                failure.add_note(f"in requests[{slot.index}]")
                 self.stop(failure)
 
     def is_kept(self, failure: BaseException) -> bool:
@@ -119,11 +123,16 @@ class _Work:
         self.source = self.async_source = None
         _wake(self.waiter)
 
+    def read_on(self) -> None:
+        """Have the asynchronous source read while there is room; without room no task waits."""
+        if self.async_source is not None and self.reader is None and self.wants():
+            assert self.driver is not None
+            self.reader = self.driver.run(_read(self, self.async_source), self.context)
+
     def fill(self) -> bool:
         """Read what there is room for; True when there is more, and the loop's turn comes first."""
         assert self.loop is not None and self.driver is not None
-        if self.async_source is not None and self.reader is None:
-            self.reader = self.driver.run(_read(self, self.async_source))
+        self.read_on()
         if self.source is None or not self.wants():
             return False
         until = self.loop.time() + _READING
@@ -150,16 +159,14 @@ class _Work:
         if not self.ordered:
             self.ready.append(slot)
         _wake(self.waiter)
-        if self.room is not None and self.wants():
-            _wake(self.room)
+        self.read_on()
 
     def take(self) -> _Slot | None:
         """The next that can be given out."""
         if not self.ready or not self.ready[0].ended:
             return None
         slot = self.ready.popleft()
-        if self.room is not None and self.wants():
-            _wake(self.room)
+        self.read_on()
         return slot
 
     def give(self, slot: _Slot) -> Any:
@@ -192,8 +199,9 @@ class _Work:
         self.ready.clear()
         if self.driver is not None:
             self.driver.cancel(*(slot.pending for slot in flying if slot.pending is not None))
-            if self.reader is not None:
-                self.driver.do(self.reader.cancel)
+            reader, self.reader = self.reader, None  # a cancelled task keeps the source
+            if reader is not None:
+                self.driver.do(reader.cancel)
 
 
 def _wake(future: Future[None] | None) -> None:
@@ -205,11 +213,7 @@ async def _read(work: _Work, source: AsyncIterator[Any]) -> None:
     """Read an asynchronous source, beside whoever asks for results."""
     assert work.loop is not None and work.driver is not None
     try:
-        while not work.ends:
-            if not work.wants():
-                work.room = work.loop.create_future()
-                await work.room
-                continue
+        while work.wants():
             work.add(await anext(source))
             work.driver.attend()
     except StopAsyncIteration:
@@ -219,6 +223,8 @@ async def _read(work: _Work, source: AsyncIterator[Any]) -> None:
             work.stop(failure)
         if isinstance(failure, (KeyboardInterrupt, SystemExit)):
             raise  # the loop itself ends
+    finally:
+        work.reader = None
 
 
 class AsyncMap(Generic[_T]):
@@ -237,7 +243,9 @@ class AsyncMap(Generic[_T]):
         ordered: bool,
         return_exceptions: bool,
     ) -> None:
-        _check(client, concurrency, ordered=ordered, return_exceptions=return_exceptions)
+        concurrency = _check(
+            client, concurrency, ordered=ordered, return_exceptions=return_exceptions
+        )
         self._running = False
         self._work = _Work(client, requests, concurrency, ordered, return_exceptions)
 
@@ -292,6 +300,9 @@ class AsyncMap(Generic[_T]):
     ) -> None:
         self._work.finish()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an AsyncMap cannot be copied or pickled")
+
     def __del__(self) -> None:
         if hasattr(self, "_work"):
             self._work.finish()
@@ -326,14 +337,15 @@ def _iterator(requests: Iterable[Any]) -> Iterator[Any]:
     raise TypeError(f"requests must be an iterable of dicts, asynchronous or not, not {kind}")
 
 
-def _check(client: AsyncClient, concurrency: object, **flags: object) -> None:
+def _check(client: AsyncClient, concurrency: Any, **flags: object) -> int:
     if client.closed:
         raise ClientClosedError("the client is closed")
-    if not isinstance(concurrency, int) or isinstance(concurrency, bool):
+    if isinstance(concurrency, bool) or not hasattr(concurrency, "__index__"):
         kind = type(concurrency).__name__
         raise TypeError(f"concurrency must be an int, not {kind}")
-    if not 1 <= concurrency <= _MOST:
+    if not 1 <= index(concurrency) <= _MOST:
         raise ConfigurationError(f"concurrency must be from 1 to {_MOST}")
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
+    return index(concurrency)

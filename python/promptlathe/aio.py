@@ -116,11 +116,11 @@ class Driver(_core.Loop):
         if not self.soon:
             self._schedule(self.due())
 
-    def run(self, work: Coroutine[Any, Any, None]) -> Task[None]:
+    def run(self, work: Coroutine[Any, Any, None], context: Context) -> Task[None]:
         """Make a task of what tells of its own failures. A loop knows its tasks only weakly."""
         loop = self._loop()
         assert loop is not None
-        task = loop.create_task(work)
+        task = loop.create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         return task
@@ -498,8 +498,9 @@ class AsyncClient:
         -----
         Leaving a loop early and dropping the iterator, its ``aclose()``, and cancelling the task
         that asks for a result all cancel what is in flight. After an exception the map is at its
-        end: results that it has not given are lost. Over HTTP/1.1 each call in flight has a
-        connection, and with it a file descriptor, which the client keeps for later calls.
+        end: results that it has not given are lost. What is raised or given for a request has the
+        note ``in requests[INDEX]``. Over HTTP/1.1 each call in flight has a connection, and with it
+        a file descriptor, which the loop keeps for later calls.
         """
         return AsyncMap(self, requests, concurrency, ordered, return_exceptions)
 

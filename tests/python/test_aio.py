@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import gc
 import inspect
@@ -635,6 +636,8 @@ def test_map_gives_exceptions_out_when_asked_to(promptlathe_server: Server, orde
     if not ordered:
         assert sorted(index for index, _ in results) == list(range(7))
         results = [result for _, result in sorted(results, key=lambda pair: int(pair[0]))]
+    for index, result in enumerate(results[:-1]):
+        assert result.__notes__ == [f"in requests[{index}]"]
     assert [type(result) for result in results] == [
         promptlathe.NotFoundError,
         InvalidRequestError,
@@ -654,8 +657,9 @@ def test_map_raises_an_invalid_request_at_its_place(promptlathe_server: Server) 
             results = client.map(requests)
             assert (await anext(results))["messages"]
             assert (await anext(results))["messages"]
-            with pytest.raises(InvalidRequestError):
+            with pytest.raises(InvalidRequestError) as raised:
                 await anext(results)
+            assert raised.value.__notes__ == ["in requests[2]"]
 
     asyncio.run(run())
     assert len(promptlathe_server.requests) == 2
@@ -680,6 +684,30 @@ def test_map_raises_what_its_source_raises_after_the_results(
                 await anext(results)
 
     asyncio.run(run())
+
+
+def test_map_reads_an_asynchronous_source_in_one_context(promptlathe_server: Server) -> None:
+    """What it sets stays set, although several tasks read it: none waits while there is no room."""
+    number: contextvars.ContextVar[int] = contextvars.ContextVar("number", default=-1)
+    seen = []
+
+    async def source() -> AsyncIterator[dict[str, Any]]:
+        token = number.set(0)
+        for request in requests_of(9):
+            yield request
+            await asyncio.sleep(0)
+            number.set(number.get() + 1)
+        seen.append(number.get())
+        number.reset(token)
+
+    async def run() -> int:
+        async with client_of(promptlathe_server) as client:
+            async for _ in client.map(source(), concurrency=1):
+                await asyncio.sleep(0)
+        return number.get()
+
+    assert asyncio.run(run()) == -1
+    assert seen == [9]
 
 
 class Unusual(BaseException):
@@ -874,6 +902,18 @@ def test_one_task_at_a_time_and_one_loop(promptlathe_server: Server) -> None:
 def test_options_of_map_are_checked(options: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=next(iter(options))):
         AsyncClient(KEY).map([], **options)
+
+
+def test_a_map_takes_what_counts_and_cannot_be_copied() -> None:
+    class Number:
+        def __index__(self) -> int:
+            return 4
+
+    results = AsyncClient(KEY).map([], concurrency=Number())  # type: ignore[arg-type]
+    assert results._work.concurrency == 4
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            way(results)
 
 
 def test_map_takes_an_iterable_only() -> None:

@@ -397,7 +397,7 @@ def test_a_loop_that_was_inherited_is_refused(promptlathe_server: Server) -> Non
 # ---- A process of its own -----------------------------------------------------------------------
 
 SCRIPT = """
-import asyncio, gc, sys
+import asyncio, gc, sys, weakref
 import promptlathe
 from promptlathe import AsyncClient
 url, how = sys.argv[1:]
@@ -429,12 +429,14 @@ async def main(client):
         work = Work(client)
         await anext(work.results)
         inner = work.results._work
-        while inner.room is None or inner.flying:  # its reader waits, and nothing else does
+        while inner.reader is not None or inner.flying:  # until nothing goes on
             await asyncio.sleep(0)
+        gone = weakref.ref(work)
         del work, inner
         for _ in range(9):  # turns of the loop, that hold ends of calls themselves
             await asyncio.sleep(0)
             gc.collect()
+        assert gone() is None
     # else: left behind, for asyncio.run to cancel
 
 client = AsyncClient("a-key", base_url=url)

@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -273,6 +274,8 @@ def head_of(answer: Answer, *, close: bool) -> bytes:
     headers = list(answer.headers)
     if not names & {"content-length", "transfer-encoding"} and answer.status not in _WITHOUT_BODY:
         headers.append(("content-length", str(len(answer.body))))
+    if "date" not in names:  # clients compare limits with it
+        headers.append(("date", formatdate(usegmt=True)))
     if close and "connection" not in names:
         headers.append(("connection", "close"))
     lines = [f"HTTP/1.1 {answer.status} {reason(answer.status)}"]
