@@ -710,6 +710,36 @@ def test_map_reads_an_asynchronous_source_in_one_context(promptlathe_server: Ser
     assert seen == [9]
 
 
+@pytest.mark.parametrize("how", ["aclose", "with", "break"])
+def test_leaving_a_map_ends_its_asynchronous_source(promptlathe_server: Server, how: str) -> None:
+    ended = asyncio.Event()
+
+    async def source() -> AsyncIterator[dict[str, Any]]:
+        try:
+            while True:
+                yield {"verb": "generate", "task": TASK}
+        finally:
+            ended.set()
+
+    async def iterate(results: Any) -> None:
+        if how == "with":
+            async with results:
+                await anext(results)
+        elif how == "aclose":
+            await anext(results)
+            await results.aclose()
+        else:
+            async for _ in results:
+                break
+
+    async def run() -> None:
+        async with client_of(promptlathe_server) as client:
+            await iterate(client.map(source(), concurrency=2))
+            await asyncio.wait_for(ended.wait(), 20)
+
+    asyncio.run(run())
+
+
 class Unusual(BaseException):
     """As pytest's and trio's own are."""
 
