@@ -11,7 +11,9 @@ Over HTTP/2 (nghttpd, with TLS) the connections are counted. It needs Linux and 
 
 It exits with 1 when a call failed, a call of promptlathe took as much CPU as one of another client
 or 40 KB of memory, or more connections were opened than the streams require. The other clients are the
-extra `bench` of pyproject.toml, which is installed into build/bench/venv at the first time.
+extra `bench` of pyproject.toml, which is installed into build/bench/venv at the first time. pycurl is
+built from its source there, so that it runs on the same libcurl as this project does: its wheel brings
+a newer one, as this project's own does.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ def make_environment() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, *wanted], check=True)
+        subprocess.run([*pip, "--no-binary", "pycurl", *wanted], check=True)
         stamp.write_text(key)
     return python
 
