@@ -93,7 +93,7 @@ int lathe_py_options_retries(lathe_py_options *options, PyObject *value)
     if (count == -1 && PyErr_Occurred())
         return -1;
     if (overflow || count < 0 || count > INT_MAX)
-        return wrong_value(options->state, "max_retries", "0 or more", value);
+        return wrong_value(options->state, "max_retries", "from 0 to 2147483647", value);
     options->core.max_retries = (int)count;
     return 0;
 }
