@@ -91,14 +91,19 @@ static bool take_out(loop_object *self, pending_object *pending)
     return taken;
 }
 
-/* Cancels a call, unless it has ended; its future is left alone. */
+/* Cancels a call, unless it has ended; its future is left alone. Under the lock, or reap() could
+ * find the call before it is cancelled and what it stands for after it was dropped. */
 static bool abandon(loop_object *self, pending_object *pending)
 {
-    if (!take_out(self, pending))
-        return false;
-    lathe_call_cancel(pending->call.call);
-    drop(pending); /* the list's */
-    return true;
+    lathe_py_lock lock;
+    lathe_py_lock_begin(&lock, (PyObject *)self);
+    bool taken = take_out_locked(self, pending);
+    if (taken)
+        lathe_call_cancel(pending->call.call);
+    lathe_py_lock_end(&lock);
+    if (taken)
+        drop(pending); /* the list's */
+    return taken;
 }
 
 /* ---- Pending --------------------------------------------------------------------------------- */
