@@ -156,12 +156,20 @@ static double next_due(const lathe_flight *flight, lathe_call *call)
     return due;
 }
 
-static void start_attempt(lathe_flight *flight, lathe_call *call)
+/* libcurl does not tell what it lacks. */
+static void fail_to_begin(lathe_flight *flight, lathe_call *call)
+{
+    lathe_error_clear(&call->error);
+    call->error.attempts = call->attempts;
+    lathe_fail(&call->error, LATHE_MEMORY, "out of memory, or of file descriptors");
+    end_call(flight, call);
+}
+
+static void begin_attempt(lathe_flight *flight, lathe_call *call, bool fresh)
 {
     call->state = LATHE_CALL_RUNNING;
     call->attempt_started = lathe_clock();
     call->connect_due = call->attempt_started + call->connect_timeout;
-    call->attempts++;
     const lathe_outgoing outgoing = {.settings = lathe_client_settings(call->client),
                                      .share = flight->share,
                                      .target = call->target,
@@ -169,12 +177,28 @@ static void start_attempt(lathe_flight *flight, lathe_call *call)
                                      .body_size = call->body.size,
                                      .lines = call->lines,
                                      .attempt = call->attempts,
-                                     .connect_timeout = call->connect_timeout};
+                                     .connect_timeout = call->connect_timeout,
+                                     .fresh = fresh};
     lathe_code code = lathe_multi_begin(&flight->multi, &call->exchange, &outgoing);
     if (code)
-        lathe_flight_fail(flight, call, code);
+        fail_to_begin(flight, call);
     else
         lathe_heap_set(&flight->heap, &call->timer, next_due(flight, call)); /* it is in already */
+}
+
+static void start_attempt(lathe_flight *flight, lathe_call *call)
+{
+    call->attempts++;
+    begin_attempt(flight, call, false);
+}
+
+/* Nothing of it was sent: it is the same attempt still. */
+static void restart_attempt(lathe_flight *flight, lathe_call *call)
+{
+    CURL *easy = call->exchange.easy;
+    lathe_exchange_drop(&call->exchange);
+    lathe_multi_give(&flight->multi, easy);
+    begin_attempt(flight, call, true);
 }
 
 /* Whether a call may have its attempt now; else sets when to look again. */
@@ -233,6 +257,10 @@ static void adapt(lathe_flight *flight, const lathe_call *call, int status)
 
 static void finish_attempt(lathe_flight *flight, lathe_call *call, CURLcode result)
 {
+    if (call->exchange.stop == LATHE_STOP_STALE) {
+        restart_attempt(flight, call);
+        return;
+    }
     CURL *easy = call->exchange.easy;
     bool sent = call->exchange.connected;
     lathe_verdict verdict;

@@ -1,6 +1,7 @@
 #include "multi.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -15,6 +16,10 @@
 /* How many requests a connection of HTTP/2 carries at once, for libcurl as for most servers.
  * Without a bound libcurl opens one for nearly every request beyond them. */
 enum { FIRST_SOCKETS = 32, STREAMS_EACH = 100, IDLE_AT_LEAST = 256 };
+
+/* CURLMOPT_QUICK_EXIT, from 8.20 on, where look-ups are the multi's: else one that hangs freezes
+ * everybody in the end. The headers here may be older than the library. */
+enum { QUICK_EXIT = 21 };
 
 /* What is known of a descriptor. One that is still connecting libcurl 7.88 may close without a
  * word, but that nobody need wait for it any more. */
@@ -136,8 +141,10 @@ static unsigned char *place_of(const lathe_multi *multi, int fd)
 static void forget_locked(lathe_multi *multi, int fd)
 {
     unsigned char *place = place_of(multi, fd);
-    if (place)
+    if (place) {
         *place = CLOSED;
+        multi->ports[fd] = 0;
+    }
 }
 
 static int close_socket(void *self, curl_socket_t fd)
@@ -183,16 +190,27 @@ static uint16_t port_of(int fd)
                                         : 0;
 }
 
-bool lathe_multi_has_input(lathe_multi *multi, int opened, int port)
+/* libcurl 8.23 looks at nothing when the connection has rested for less than a second. What a
+ * server has sent beyond an answer, which would be taken for that of the next request, none before
+ * version 8 looks for; over TLS it may be a session ticket, or belong to another stream. */
+static bool is_spoilt(int fd, bool tls)
 {
     char byte;
+    ssize_t size = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (size > 0)
+        return !tls || lathe_poller_is_over(fd);
+    return size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+bool lathe_multi_is_stale(lathe_multi *multi, int opened, int port, bool tls)
+{
     if (opened >= 0 && place_of(multi, opened) && port_of(opened) == port) {
         multi->ports[opened] = (uint16_t)port;
         return false;
     }
     for (size_t fd = 0; fd < multi->socket_count; fd++)
         if (multi->ports[fd] == port && multi->sockets[fd] != CLOSED)
-            return recv((int)fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+            return is_spoilt((int)fd, tls);
     return false;
 }
 
@@ -262,6 +280,7 @@ static bool make_handle(lathe_multi *multi)
     curl_multi_setopt(handle, CURLMOPT_TIMERFUNCTION, set_timer);
     curl_multi_setopt(handle, CURLMOPT_TIMERDATA, multi);
     curl_multi_setopt(handle, CURLMOPT_MAXCONNECTS, multi->kept = IDLE_AT_LEAST);
+    curl_multi_setopt(handle, (CURLMoption)QUICK_EXIT, 1L);
     multi->handle = handle;
     return true;
 }
@@ -282,12 +301,23 @@ void lathe_multi_tick(lathe_multi *multi)
     act(multi, CURL_SOCKET_TIMEOUT, 0);
 }
 
+/* Whether requests have gone out on a connection that may be one of HTTP/2. */
+static bool may_carry_many(const lathe_multi *multi, int fd)
+{
+    return multi->server.carries != LATHE_CARRIES_ONE && place_of(multi, fd) && multi->ports[fd];
+}
+
 void lathe_multi_feed(lathe_multi *multi, const lathe_ready *ready)
 {
+    unsigned long heard = multi->server.heard;
     act(multi, ready->fd,
         (ready->what & LATHE_READABLE ? CURL_CSELECT_IN : 0) |
             (ready->what & LATHE_WRITABLE ? CURL_CSELECT_OUT : 0) |
             (ready->what & LATHE_BROKEN ? CURL_CSELECT_ERR : 0));
+    /* What puts an end to a session of HTTP/2, libcurl 8 tells only when it is called for the
+     * socket once more, and that the other side may never bring about. */
+    if (heard == multi->server.heard && may_carry_many(multi, ready->fd))
+        act(multi, ready->fd, CURL_CSELECT_IN);
 }
 
 void lathe_multi_mend(lathe_multi *multi)

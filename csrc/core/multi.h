@@ -45,12 +45,11 @@ void lathe_multi_drop(lathe_multi *multi, lathe_exchange *exchange);
 lathe_exchange *lathe_multi_ended(lathe_multi *multi, CURLcode *result);
 void lathe_multi_give(lathe_multi *multi, CURL *easy);
 
-/* Whether the connection at a local port, `opened` when it is new, has input though nothing was
- * asked on it. */
-bool lathe_multi_has_input(lathe_multi *multi, int opened, int port);
+/* Whether the connection at a local port, unless it is new, that is `opened`, has ended or has
+ * input though nothing was asked on it. */
+bool lathe_multi_is_stale(lathe_multi *multi, int opened, int port, bool tls);
 /* Whether it has few of the descriptors that the process may have: at most a quarter. Under the
- * lock.
- */
+ * lock. */
 bool lathe_multi_is_light(const lathe_multi *multi);
 
 /* Calls libcurl for what it waits for. */

@@ -1,3 +1,7 @@
+#ifdef __linux__
+/* For POLLRDHUP. NOLINTNEXTLINE(*-reserved-identifier,cert-dcl*) */
+#define _GNU_SOURCE
+#endif
 #include "poller.h"
 
 #include <errno.h>
@@ -306,4 +310,14 @@ int lathe_poller_descriptor(const lathe_poller *poller)
 void lathe_poller_wake(lathe_poller *poller)
 {
     wake_write(poller->wake[1]);
+}
+
+bool lathe_poller_is_over(int fd)
+{
+#ifdef POLLRDHUP
+    struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+#else
+    struct pollfd end = {.fd = fd};
+#endif
+    return poll(&end, 1, 0) > 0;
 }

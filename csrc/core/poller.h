@@ -38,4 +38,7 @@ void lathe_poller_wake(lathe_poller *poller);
 /* Readable when there is something to do; -1 where the system has no such descriptor. */
 int lathe_poller_descriptor(const lathe_poller *poller);
 
+/* Whether the other side has closed a connection, whatever there is to read before its end. */
+bool lathe_poller_is_over(int fd);
+
 #endif

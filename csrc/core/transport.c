@@ -221,6 +221,7 @@ static size_t receive_header(char *line, size_t unit, size_t count, void *self)
 {
     lathe_exchange *exchange = self;
     size_t size = unit * count;
+    exchange->server->heard++;
     exchange->head_bytes += size;
     if (exchange->head_bytes > MOST_HEAD_BYTES || ++exchange->lines > MOST_LINES)
         return stop(exchange, LATHE_STOP_HEADERS, NULL);
@@ -239,6 +240,7 @@ static size_t receive_body(char *data, size_t unit, size_t count, void *self)
 {
     lathe_exchange *exchange = self;
     size_t size = unit * count;
+    exchange->server->heard++;
     exchange->body_seen = true;
     if (exchange->skip_body)
         return size;
@@ -291,11 +293,10 @@ static int before_request(void *self, char *address, char *local, int port, int 
         return CURL_PREREQFUNC_ABORT;
     }
     exchange->connected = true;
-    /* What a server has sent beyond an answer would be taken for that of this request; versions
-     * before 8 of libcurl do not look. Over TLS it may be a session ticket. */
-    if (!exchange->settings->https &&
-        lathe_multi_has_input(exchange->multi, exchange->socket, local_port)) {
-        stop(exchange, LATHE_STOP_RESEND, NULL);
+    if (lathe_multi_is_stale(exchange->multi, exchange->socket, local_port,
+                             exchange->settings->https)) {
+        stop(exchange, LATHE_STOP_STALE, NULL);
+        curl_easy_setopt(exchange->easy, CURLOPT_FORBID_REUSE, 1L); /* nor by others */
         return CURL_PREREQFUNC_ABORT;
     }
     note_connection(exchange, local_port);
@@ -403,6 +404,7 @@ static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
     SET(CURLOPT_SHARE, outgoing->share->handle);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(CURLOPT_PIPEWAIT, outgoing->settings->https ? 1L : 0L);
+    SET(CURLOPT_FRESH_CONNECT, outgoing->fresh ? 1L : 0L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, connect_milliseconds(outgoing->connect_timeout));
     SET(CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, eyeballs_milliseconds(server));
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -544,8 +546,7 @@ static lathe_phase phase_of(const lathe_exchange *exchange, CURLcode result)
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_ISSUER_ERROR:
         return LATHE_PHASE_TLS;
-    case CURLE_WEIRD_SERVER_REPLY:
-        return LATHE_PHASE_READ;
+    case CURLE_WEIRD_SERVER_REPLY:   /* a proxy's before there is a connection */
     case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 or no HTTP at all */
         return exchange->connected ? LATHE_PHASE_READ : LATHE_PHASE_CONNECT;
     default:
@@ -616,6 +617,7 @@ static lathe_code judge_stop(lathe_exchange *exchange, lathe_error *error)
 {
     char text[80];
     switch (exchange->stop) {
+    case LATHE_STOP_STALE: /* begun anew, not judged */
     case LATHE_STOP_RESEND:
         return broken(exchange, CURLE_GOT_NOTHING,
                       "the connection was closed by the other side before an answer", error);
@@ -644,10 +646,11 @@ static lathe_code judge_stop(lathe_exchange *exchange, lathe_error *error)
 static bool is_head_too_large(const lathe_exchange *exchange, CURLcode result)
 {
     enum { TOO_LARGE = 100 }; /* from 8.6 on; the headers here may be older than the library */
-    if ((int)result == TOO_LARGE && !exchange->headers_done)
-        return true;
-    return result == CURLE_OUT_OF_MEMORY && exchange->connected && !exchange->headers_done &&
-           info_time(exchange->easy, CURLINFO_STARTTRANSFER_TIME_T) > 0;
+    if (!exchange->connected || exchange->headers_done)
+        return false; /* a proxy's head is no answer */
+    return (int)result == TOO_LARGE ||
+           (result == CURLE_OUT_OF_MEMORY &&
+            info_time(exchange->easy, CURLINFO_STARTTRANSFER_TIME_T) > 0);
 }
 
 /* Whether a body whose length nobody told begins as an object and does not end as one. Over HTTP/2

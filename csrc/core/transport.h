@@ -21,6 +21,7 @@ void lathe_share_free(lathe_share *share);
 typedef enum lathe_stop {
     LATHE_STOP_NONE,
     LATHE_STOP_MEMORY,
+    LATHE_STOP_STALE,     /* the connection to be used again is of no use: nothing was sent */
     LATHE_STOP_RESEND,    /* libcurl was about to send again on its own */
     LATHE_STOP_MALFORMED, /* HTTP that cannot be trusted */
     LATHE_STOP_GZIP,
@@ -43,6 +44,7 @@ typedef struct lathe_server {
     bool unreachable;                   /* the last one that ended had not */
     const struct lathe_exchange *first; /* an attempt under way that is connected, or NULL */
     int first_port;                     /* the local end of its connection */
+    unsigned long heard;                /* pieces of answers that have come */
 } lathe_server;
 
 /* What an attempt sends. Borrowed until the attempt ends. */
@@ -55,6 +57,7 @@ typedef struct lathe_outgoing {
     const lathe_lines *lines;
     int attempt;            /* from 1 */
     double connect_timeout; /* seconds; INFINITY for none */
+    bool fresh;             /* on a new connection */
 } lathe_outgoing;
 
 typedef struct lathe_exchange {

@@ -197,6 +197,28 @@ TEST(dead_reused_connection_is_counted)
     server_free(s);
 }
 
+/* What is there before anything was asked is no answer; nothing has been sent then. */
+TEST(stale_connection_costs_no_attempt)
+{
+    char more[2048];
+    snprintf(more, sizeof more, "%sHTTP/1.1 204 No\r\n\r\n", server_good());
+    const server_step steps[] = {{more, 0, SERVER_KEEP}, {server_good(), 0, SERVER_KEEP}};
+    server *s = server_new(steps, 2);
+    lathe_client *client = client_for(server_url(s));
+    lathe_options once;
+    int attempts;
+    lathe_options_init(&once);
+    once.max_retries = 0;
+    lathe_error_init(&error);
+    CHECK_CODE(call_whole(client, &once, &error, &attempts), LATHE_OK);
+    CHECK_CODE(call_whole(client, &once, &error, &attempts), LATHE_OK);
+    CHECK_INT(attempts, 1);
+    CHECK_INT(server_connections(s), 2);
+    CHECK_INT(server_requests(s), 2);
+    lathe_client_free(client);
+    server_free(s);
+}
+
 TEST(cancel)
 {
     const server_step steps[] = {{NULL, 0, SERVER_HOLD}, {server_good(), 0, SERVER_KEEP}};
@@ -614,9 +636,10 @@ TESTS(ENTRY(one_call), ENTRY(retries_until_it_works), ENTRY(gives_up_with_the_la
       ENTRY(long_hint_is_not_slept), ENTRY(deadline_in_each_state),
       ENTRY(connect_timeout_names_the_phase),
       ENTRY(connect_timeout_is_not_made_longer_by_an_idle_engine),
-      ENTRY(dead_reused_connection_is_counted), ENTRY(cancel),
-      ENTRY(cancel_while_the_leader_is_about_to_go), ENTRY(cancel_after_the_end_changes_nothing),
-      ENTRY(threads_share_a_client), ENTRY(close_ends_those_who_wait),
-      ENTRY(close_with_nobody_waiting), ENTRY(copies), ENTRY(loop_steps_and_reaps),
-      ENTRY(folded_first_header), ENTRY(signal_ends_a_wait_that_asks_for_it), ENTRY(fork_in_flight),
-      ENTRY(memory_of_a_success), ENTRY(memory_of_a_refusal), ENTRY(memory_of_gzip))
+      ENTRY(dead_reused_connection_is_counted), ENTRY(stale_connection_costs_no_attempt),
+      ENTRY(cancel), ENTRY(cancel_while_the_leader_is_about_to_go),
+      ENTRY(cancel_after_the_end_changes_nothing), ENTRY(threads_share_a_client),
+      ENTRY(close_ends_those_who_wait), ENTRY(close_with_nobody_waiting), ENTRY(copies),
+      ENTRY(loop_steps_and_reaps), ENTRY(folded_first_header),
+      ENTRY(signal_ends_a_wait_that_asks_for_it), ENTRY(fork_in_flight), ENTRY(memory_of_a_success),
+      ENTRY(memory_of_a_refusal), ENTRY(memory_of_gzip))

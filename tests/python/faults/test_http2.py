@@ -1,7 +1,7 @@
 """HTTP/2 rows of the fault matrix, against a server that writes its frames by hand.
 
 libcurl 7.88 and newer ones tell some faults apart in another way; where they differ, a row names
-both outcomes (`old` is that of 7.88), measured with 7.88.1 and 8.14.1.
+both outcomes (`old` is that of 7.88), measured with 7.88.1, 8.14.1 and 8.23.0.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gzip
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -27,13 +28,14 @@ from promptlathe import (
 
 from faults import http2_server as h2
 from faults.http2_server import Peer, Script, Spoiled, Step, block, frame, h2_context, over_h2
-from faults.outcome import TASK, client_for, failure, success
+from faults.outcome import TASK, answer_or_failure, client_for, failure, success
 from faults.raw_server import ANSWER, BODY, PATIENCE, Connection, RawServer, answer, serve
 from faults.tls import Authority
 
 LENGTH = ("content-length", str(len(BODY)))
 GZIPPED = gzip.compress(BODY)
 OLD = (8, 0, 0)  # older ones behave as 7.88 does
+HASTY = (8, 22, 0)  # from here on, one that has just been used is used again without a look at it
 
 Open = Callable[..., Any]
 
@@ -222,12 +224,13 @@ class Row:
     attempts: int = 1
     timeout: float = 5.0
     old: tuple[type[APIError], str, int] | None = None  # the outcome with libcurl 7.88
+    hasty: str = ""  # another phase with libcurl 8.22, which may try again where all is over
 
     @staticmethod
-    def broken(step: Step, phase: str, old: str = "") -> Row:
-        """A transport fault: tried again. The phase with libcurl 7.88 may be another."""
+    def broken(step: Step, phase: str, old: str = "", hasty: str = "") -> Row:
+        """A transport fault: tried again. The phase with other versions may be another."""
         before = (APIConnectionError, old, 2) if old else None
-        return Row(step, APIConnectionError, phase, 2, old=before)
+        return Row(step, APIConnectionError, phase, 2, old=before, hasty=hasty)
 
     @staticmethod
     def unusable(step: Step) -> Row:
@@ -293,8 +296,6 @@ ROWS = {
     ),
     "a header of the connection": Row.broken(with_fields(("connection", "close")), "read", "wait"),
     "a header in upper case": Row.broken(with_fields(("X-Big", "1")), "read", "wait"),
-    "NUL in a header": Row.broken(with_fields(("x-odd", "a\0b")), "read", "wait"),
-    "line break in a header": Row.broken(with_fields(("x-odd", "a\r\nx: b")), "read", "wait"),
     "no status": Row.broken(bare_fields(("x-only", "1")), "read", "wait"),
     "two statuses": Row.broken(bare_fields((":status", "200"), (":status", "500")), "read", "wait"),
     "a status without a number": Row.broken(bare_fields((":status", "fine")), "wait"),
@@ -327,13 +328,16 @@ ROWS = {
     ),
     # What is in more than eight frames, or longer than 64 KB, the library below libcurl refuses.
     "300 KB of headers in few lines": Row.broken(
-        with_fields(*[("x-filler", "0" * 30_000)] * 10), "read", "wait"
+        with_fields(*[("x-filler", "0" * 30_000)] * 10), "read", "wait", "wait"
     ),
     "300 KB of headers in one line": Row.broken(
-        with_fields(("x-filler", "0" * 300_000)), "read", "wait"
+        with_fields(("x-filler", "0" * 300_000)), "read", "wait", "wait"
     ),
     "endless headers": Row.broken(
-        endless(continuation, 0, frames(h2.HEADERS, 0, block([(":status", "200")]))), "read", "wait"
+        endless(continuation, 0, frames(h2.HEADERS, 0, block([(":status", "200")]))),
+        "read",
+        "wait",
+        "wait",
     ),
     "101 interim responses": Row.unusable(interim(101)),
     "2,000 interim responses": Row.unusable(interim(2000)),
@@ -374,12 +378,43 @@ def test_row(name: str, context: ssl.SSLContext, client_of: Open, libcurl: tuple
         error = failure(client, kind, within=row.timeout + 1)
         assert error.attempts == attempts, str(error)
         if isinstance(error, APIConnectionError):
-            assert error.phase == phase, str(error)
+            hasty = row.hasty if libcurl >= HASTY else phase
+            assert error.phase in (phase, hasty), str(error)
             assert (error.host, error.address) == ("127.0.0.1", "127.0.0.1")
             assert error.curl_code and error.curl_message
         assert 1 <= len(server.requests) - before <= attempts
         script.mended.set()
         assert client.generate(TASK, timeout=5) == ANSWER
+
+
+NO_VALUES = {"NUL in a header": "a\0b", "line break in a header": "a\r\nx: b"}
+
+
+@pytest.mark.fault("HTTP/2", "{name}")
+@pytest.mark.parametrize("name", NO_VALUES)
+def test_what_is_no_value_of_a_header(
+    name: str, context: ssl.SSLContext, client_of: Open, libcurl: tuple[int, ...]
+) -> None:
+    """nghttp2 resets the stream; newer versions of it leave the header out."""
+    script = Spoiled(with_fields(("x-odd", NO_VALUES[name])))
+    with RawServer(over_h2(context, script)) as server, client_of(server) as client:
+        if error := answer_or_failure(client, APIConnectionError):
+            phase = "wait" if libcurl < OLD else "read"
+            assert (error.phase, error.attempts) == (phase, 2), str(error)
+        script.mended.set()
+        assert client.generate(TASK) == ANSWER
+
+
+@pytest.mark.parametrize("value", NO_VALUES.values(), ids=NO_VALUES.keys())
+def test_what_is_no_value_is_never_seen(
+    value: str, context: ssl.SSLContext, authority: Authority
+) -> None:
+    script = once(with_fields(("x-odd", value)))
+    with RawServer(over_h2(context, script)) as server:
+        url = f"https://127.0.0.1:{server.port}"
+        with client_for(url, ca_file=authority.file) as client:
+            answered = client.with_raw_response.generate(TASK)
+            assert not {"x-odd", "x"} & set(answered.headers)
 
 
 # ---- Before there is HTTP/2 ---------------------------------------------------------------------
@@ -532,9 +567,10 @@ def test_goaway_as_the_first_word(context: ssl.SSLContext, client_of: Open) -> N
 @pytest.mark.parametrize("leave", [Peer.until_closed, Peer.close], ids=["open", "closed"])
 @pytest.mark.fault("HTTP/2", "GOAWAY on an idle connection")
 def test_goaway_on_an_idle_connection_costs_no_attempt(
-    leave: Script, context: ssl.SSLContext, client_of: Open
+    leave: Script, context: ssl.SSLContext, client_of: Open, libcurl: tuple[int, ...]
 ) -> None:
     """It is there before the next request, which goes elsewhere at once."""
+    looks = libcurl < HASTY or leave is Peer.close
     said = threading.Event()
 
     def script(peer: Peer) -> None:
@@ -545,7 +581,7 @@ def test_goaway_on_an_idle_connection_costs_no_attempt(
         leave(peer)
 
     with RawServer(over_h2(context, script), over_h2(context)) as server:
-        with client_of(server, max_retries=0) as client:
+        with client_of(server, max_retries=0 if looks else 1) as client:
             client.generate(TASK)
             assert said.wait(PATIENCE)
             assert success(client) == ANSWER
@@ -658,8 +694,13 @@ def test_deadline_holds_in_a_flood(
     with RawServer(over_h2(context, script)) as server, client_of(server) as client:
         timer.start()
         try:
-            error = failure(client, APITimeoutError, timeout=0.5, within=1.5)
-            assert (error.phase, error.attempts) == ("wait", 1)
+            started = time.monotonic()
+            with pytest.raises(APIConnectionError) as caught:
+                client.generate(TASK, timeout=0.5)
+            assert time.monotonic() - started <= 1.5
+            error = caught.value
+            if error.attempts == 1:  # newer versions of nghttp2 end some floods themselves
+                assert (type(error), error.phase) == (APITimeoutError, "wait"), repr(error)
         finally:
             timer.cancel()
             script.mended.set()

@@ -453,7 +453,7 @@ def test_proxy_whose_headers_never_end(authority: Authority) -> None:
     ):
         # libcurl 7.88 reads a proxy's answer byte by byte, up to a limit of its own.
         error = failure(client, APIConnectionError, within=21, timeout=20)
-        assert (error.phase, error.attempts) == ("tls", 2)
+        assert error.attempts == 2 and error.phase in ("connect", "tls"), str(error)
         assert client.generate(TASK) == ANSWER
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ from faults.conftest import Child
 from faults.outcome import TASK, Outcome, client_for, failure, seen
 from faults.raw_server import (
     ANSWER,
+    PATIENCE,
     Connection,
     Handler,
     RawServer,
@@ -407,3 +410,36 @@ def test_faults_behind_the_handshake(handler: Handler, phase: str, authority: Au
         assert (error.phase, error.attempts) == (phase, 2), str(error)
         assert server.attempts == [1, 2]
         assert client.generate(TASK) == ANSWER
+
+
+# ---- Connections that are used again ------------------------------------------------------------
+
+
+def say_goodbye(connection: Connection) -> None:
+    """The end of TLS, without waiting for the other side's."""
+    assert isinstance(connection.sock, ssl.SSLSocket)
+    connection.sock.settimeout(0)
+    with contextlib.suppress(OSError):
+        connection.sock.unwrap()
+
+
+@pytest.mark.parametrize("goodbye", [True, False], ids=["in good order", "without a word"])
+def test_connection_closed_while_idle_costs_no_attempt(authority: Authority, goodbye: bool) -> None:
+    def once(connection: Connection) -> None:
+        connection.request()
+        connection.send(answer())
+        if goodbye:
+            say_goodbye(connection)
+        connection.close()
+        closed.set()
+
+    closed = threading.Event()
+    context = authority.issue("127.0.0.1")
+    with (
+        RawServer(over_tls(context, once), over_tls(context)) as server,
+        trusting(authority, https(server), max_retries=0) as client,
+    ):
+        assert client.generate(TASK) == ANSWER
+        assert closed.wait(PATIENCE)
+        assert client.generate(TASK) == ANSWER
+        assert server.attempts == [1, 1]

@@ -153,7 +153,9 @@ ROWS = {
     "gzip that is none": Row.broken(last(gzip_answer(BODY)), "read", "gzip"),
     "gzip of nothing at all": Row.broken(last(gzip_answer(b"")), "read", "cut off"),
     "two Content-Lengths": Row.broken(
-        hold(OK_HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n{    }"), "read", "two"
+        hold(OK_HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n{    }"),
+        "read",
+        "Content-Length",
     ),
     "two equal Content-Lengths": Row.broken(
         hold(OK_HEAD + b"content-length: 2\r\ncontent-length: 2\r\n\r\n{}"), "read", "two"
@@ -225,7 +227,9 @@ ROWS = {
         hold(OK_HEAD + b"x-filler: 0123456789abcdef\r\n" * 11_000), "headers"
     ),
     "300 KB of headers in few lines": Row.capped(
-        hold(OK_HEAD + (b"x-filler: " + b"0" * 50_000 + b"\r\n") * 6), "headers"
+        # Newer versions of libcurl pass a line on when the next one has begun.
+        hold(OK_HEAD + (b"x-filler: " + b"0" * 38_000 + b"\r\n") * 8),
+        "headers",
     ),
     "300 KB of headers in one line": Row.capped(
         hold(OK_HEAD + b"x-filler: " + b"0" * 300_000 + b"\r\n\r\n"), "headers"
@@ -322,9 +326,12 @@ def test_name_not_found(way: Any) -> None:
 
 
 @pytest.mark.fault("Connecting", "name look-up that hangs")
-def test_lookup_that_hangs_ends_in_time_and_holds_nobody_up(child: Child) -> None:
+def test_lookup_that_hangs_ends_in_time_and_holds_nobody_up(
+    child: Child, libcurl: tuple[int, ...]
+) -> None:
+    hangs = 2 if libcurl >= (8, 20) else 1  # a look-up for each family of addresses
     with RawServer(serve) as server:
-        ended = child("lookup_that_hangs", server.port, hangs=1)
+        ended = child("lookup_that_hangs", server.port, hangs=hangs)
         assert ended.returncode == 0, ended.stderr
         phase, attempts, took, text, next_took = ended.stdout.split()
         late = float(took) - 0.4
