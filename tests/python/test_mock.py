@@ -718,7 +718,10 @@ def read_until(running: subprocess.Popen[str], word: str) -> str:
 
 def end(running: subprocess.Popen[str], number: signal.Signals) -> tuple[str, str]:
     running.send_signal(number)
-    return running.communicate(timeout=LIMIT)
+    try:
+        return running.communicate(timeout=LIMIT)
+    finally:
+        running.kill()  # nothing, to one that has ended
 
 
 def run_curl(command: str) -> Any:
@@ -760,6 +763,33 @@ def test_serve_forever_warns_beyond_loopback() -> None:
         end(running, signal.SIGTERM)
     assert "Listening on 0.0.0.0: whoever reaches this machine can use it." in text
     assert running.returncode == 0
+
+
+SIGTERMS = """
+import os, signal, threading
+from promptlathe.server.command import _Termination
+
+begin = threading.Semaphore(0)
+
+def send():
+    for moment in range(3000):
+        begin.acquire()
+        for _ in range(moment % 50):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=send).start()
+for _ in range(3000):
+    with _Termination() as termination:
+        begin.release()
+        termination.wait()
+"""
+
+
+def test_sigterm_ends_the_wait_at_any_moment() -> None:
+    command = [sys.executable, "-W", "error", "-c", SIGTERMS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_serve_forever_says_when_the_port_is_taken(server: Server) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
-from typing import TextIO
+from typing import Self, TextIO
 
 from promptlathe.server import handler
 from promptlathe.server.front import Server
@@ -59,7 +60,7 @@ def serve_forever(
             print(line, file=out, flush=True)
 
     server = Server(host, port, on_answer=None if quiet else log)
-    with _Terminated() as stop, server:
+    with _Termination() as termination, server:
         banner = _BANNER.format(url=server.url, version=handler.VERSION, beta=handler.BETA)
         print(server.url if quiet else banner, file=out, flush=True)
         if not _is_loopback(host):
@@ -68,23 +69,39 @@ def serve_forever(
                 file=out,
                 flush=True,
             )
-        stop.wait()
+        termination.wait()
 
 
 def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-class _Terminated:
-    """An event that SIGTERM sets, while on the main thread; the former handler comes back."""
+class _Termination:
+    """SIGTERM, to wait for, while on the main thread; the former handler comes back.
 
-    def __enter__(self) -> threading.Event:
-        event = threading.Event()
+    It arrives by a pipe. A handler that sets an event may come upon this thread as it begins to
+    wait, which then holds the event's lock; and one that comes just before a wait does not end it.
+    """
+
+    def __enter__(self) -> Self:
         self._handled = threading.current_thread() is threading.main_thread()
         if self._handled:
-            self._former = signal.signal(signal.SIGTERM, lambda number, frame: event.set())
-        return event
+            self._reader, self._writer = os.pipe()
+            os.set_blocking(self._writer, False)
+            self._woken = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+            self._former = signal.signal(signal.SIGTERM, lambda number, frame: None)
+        return self
+
+    def wait(self) -> None:
+        """Return at SIGTERM; never elsewhere than on the main thread."""
+        if not self._handled:
+            threading.Event().wait()
+        while signal.SIGTERM not in os.read(self._reader, 64):  # the numbers of signals
+            pass
 
     def __exit__(self, *exception: object) -> None:
         if self._handled:
             signal.signal(signal.SIGTERM, self._former)
+            signal.set_wakeup_fd(self._woken)
+            os.close(self._writer)
+            os.close(self._reader)

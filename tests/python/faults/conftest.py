@@ -136,26 +136,18 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("stranger"), "Stranger")
 
 
+def build_library(directory: Path, name: str) -> Path:
+    """Build one of the libraries that are loaded before the C library, to stand in its place."""
+    path = directory / f"{name}.so"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror"]
+    subprocess.run(["cc", *flags, HERE / f"{name}.c", "-o", path, "-ldl"], check=True)
+    return path
+
+
 @pytest.fixture(scope="session")
 def lookup_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library that puts its own getaddrinfo before the C library's."""
-    path = tmp_path_factory.mktemp("lookup") / "lookup.so"
-    subprocess.run(
-        [
-            "cc",
-            "-shared",
-            "-fPIC",
-            "-O1",
-            "-Wall",
-            "-Werror",
-            HERE / "lookup.c",
-            "-o",
-            path,
-            "-ldl",
-        ],
-        check=True,
-    )
-    return path
+    return build_library(tmp_path_factory.mktemp("lookup"), "lookup")
 
 
 @pytest.fixture

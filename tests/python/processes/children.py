@@ -138,8 +138,13 @@ class Looped(promptlathe.AsyncClient):
             self._begin()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    async def _finish(self) -> None:
+        await self.close()  # the calls that it ends end in this loop, a little later
+        if calls := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(calls)
+
     def end(self) -> None:
-        self.run(self.close())
+        self.run(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -472,6 +477,8 @@ def fork_beside_life(orders: Orders) -> None:
     before = descriptors()
     stop = threading.Event()
     rounds = 0
+    # Without a GIL a dict that threads share may be locked for ever in a child, whatever it calls.
+    own = dict(orders)
 
     def live() -> None:
         nonlocal rounds
@@ -485,7 +492,7 @@ def fork_beside_life(orders: Orders) -> None:
             rounds += 1
 
     def work() -> str:
-        fresh = Subject(orders)
+        fresh = Subject(own)
         answer = fresh.call("child")
         fresh.close()
         return answer
