@@ -82,7 +82,7 @@ enum { DEEPEST = 8 };
 
 typedef struct maker {
     fuzz_input *input;
-    bool repeated; /* one long list is enough */
+    unsigned repeats; /* so far; one long list is enough */
 } maker;
 
 static const char *const words[] = {
@@ -116,10 +116,12 @@ static json_t *make_list(maker *m, int depth)
 
 static json_t *make_repeated(maker *m, int depth)
 {
+    if (m->repeats == 4) /* each within the other, they grow like powers */
+        return make_list(m, depth);
     json_t *list = json_array();
     unsigned count = fuzz_byte(m->input);
-    count = count < 240 || m->repeated ? count % 8 : count * 5; /* more faults than are kept */
-    m->repeated = true;
+    count = count < 240 || m->repeats ? count % 8 : count * 5; /* more faults than are kept */
+    m->repeats++;
     json_t *item = make(m, depth + 1);
     for (; count; count--)
         json_array_append(list, item);
