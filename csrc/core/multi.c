@@ -285,12 +285,27 @@ static bool make_handle(lathe_multi *multi)
     return true;
 }
 
+/* libcurl 8.14 leaves those who wait for a connection to show what it carries to wait for its first
+ * answer, when it carries one request alone. It looks after them when a handle is taken out. */
+static void rouse(lathe_multi *multi)
+{
+    CURL *any = curl_easy_init();
+    if (any && !curl_multi_add_handle(multi->handle, any))
+        curl_multi_remove_handle(multi->handle, any);
+    curl_easy_cleanup(any);
+}
+
 static void act(lathe_multi *multi, curl_socket_t fd, int mask)
 {
     int running;
-    if (multi->handle && !multi->broken &&
-        curl_multi_socket_action(multi->handle, fd, mask, &running))
+    const lathe_exchange *first = multi->server.first;
+    if (!multi->handle || multi->broken)
+        return;
+    if (curl_multi_socket_action(multi->handle, fd, mask, &running))
         multi->broken = true;
+    else if (multi->server.first != first && multi->server.carries == LATHE_CARRIES_UNKNOWN &&
+             multi->running > 1)
+        rouse(multi);
 }
 
 void lathe_multi_tick(lathe_multi *multi)

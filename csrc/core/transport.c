@@ -403,7 +403,8 @@ static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
 #endif
     SET(CURLOPT_SHARE, outgoing->share->handle);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    SET(CURLOPT_PIPEWAIT, outgoing->settings->https ? 1L : 0L);
+    SET(CURLOPT_PIPEWAIT,
+        outgoing->settings->https && server->carries != LATHE_CARRIES_ONE ? 1L : 0L);
     SET(CURLOPT_FRESH_CONNECT, outgoing->fresh ? 1L : 0L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, connect_milliseconds(outgoing->connect_timeout));
     SET(CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, eyeballs_milliseconds(server));

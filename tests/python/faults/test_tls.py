@@ -7,6 +7,7 @@ import ssl
 import threading
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -443,3 +444,27 @@ def test_connection_closed_while_idle_costs_no_attempt(authority: Authority, goo
         assert closed.wait(PATIENCE)
         assert client.generate(TASK) == ANSWER
         assert server.attempts == [1, 1]
+
+
+def test_calls_at_once_do_not_wait_for_the_first_answer(authority: Authority) -> None:
+    """That a connection carries one request alone is known before that one is answered."""
+    answers = threading.Event()
+
+    def held(connection: Connection) -> None:
+        connection.request()
+        connection.wait(answers)
+        connection.send(answer())
+
+    with (
+        RawServer(over_tls(authority.issue("127.0.0.1"), held)) as server,
+        trusting(authority, https(server), timeout=30) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        # They begin in one step, while the first connection is still being made.
+        calls = pool.submit(lambda: list(client.map([{"verb": "generate", "task": TASK}] * 4)))
+        try:
+            server.wait_for_requests(4)
+        finally:
+            answers.set()
+        assert calls.result() == [ANSWER] * 4
+        assert server.attempts == [1] * 4
