@@ -29,6 +29,19 @@ under Connecting, HTTP/1.1, HTTP/2, Status and Body ends alike for `Client`, `As
 Clients here try twice (`max_retries=1`) and have a `timeout` of 5 s, unless the last column names
 the limit that ended the call. The time is that of the whole call, back-off between attempts included.
 `./dev bench` measures how far beyond its limit each call ends (`benchmarks/fault_times.py`).
+
+What is not as one would expect, and why:
+
+- Over HTTP/2 libcurl 7.88 hands on nothing of an answer before all of its headers are there and well
+  formed. So malformed headers fail in the phase wait there, and in read with libcurl 8. What breaks
+  the connection before any header (garbage, a wrong frame) is wait with both. All are tried again.
+- Some headers are stopped by limits of libcurl or nghttp2, which lie below the client's own, and look
+  like any other fault of the connection: `APIConnectionError`, tried again, in place of
+  `APIResponseValidationError`, which is not. These are 300 KB of headers and endless ones over
+  HTTP/2, a trailer of 300 KB in one line, and endless headers of a proxy.
+- A server that sends HTTP/2's control frames without a pause, faster than they can be read, holds a
+  call beyond its deadline with libcurl 7.88, which reads on within one step until the flood ends.
+  libcurl 8 keeps to the deadline. The rows of frames "without end" are of frames with pauses.
 """
 
 

@@ -35,6 +35,7 @@ from faults.tls import Authority
 LENGTH = ("content-length", str(len(BODY)))
 GZIPPED = gzip.compress(BODY)
 OLD = (8, 0, 0)  # older ones behave as 7.88 does
+FLOOD = 3.0  # seconds
 HASTY = (8, 22, 0)  # from here on, one that has just been used is used again without a look at it
 
 Open = Callable[..., Any]
@@ -679,31 +680,33 @@ FLOODS = {"PING": pong, "WINDOW_UPDATE": small_window, "PRIORITY": priority, "un
 
 @pytest.mark.timing
 @pytest.mark.parametrize("part", FLOODS.values(), ids=FLOODS.keys())
-def test_deadline_holds_in_a_flood(
+def test_deadline_in_a_flood(
     part: Callable[[int], bytes],
     context: ssl.SSLContext,
     client_of: Open,
     libcurl: tuple[int, ...],
-    request: pytest.FixtureRequest,
 ) -> None:
-    if libcurl < OLD:
-        why = "libcurl 7.88 reads on, within one call, for as long as frames come without a pause"
-        request.applymarker(pytest.mark.xfail(reason=why, strict=False))
+    """The call ends in time. With libcurl 7.88, which reads on within one step for as long as
+    such frames come without a pause, it ends when the flood does, if that is later."""
     script = Spoiled(endless(part))
-    timer = threading.Timer(3, script.mended.set)  # so that it ends in any case
+    timer = threading.Timer(FLOOD, script.mended.set)
+    within = 0.5 + 1 + (FLOOD + 1 if libcurl < OLD else 0)  # what is on its way is read, too
     with RawServer(over_h2(context, script)) as server, client_of(server) as client:
         timer.start()
         try:
             started = time.monotonic()
             with pytest.raises(APIConnectionError) as caught:
                 client.generate(TASK, timeout=0.5)
-            assert time.monotonic() - started <= 1.5
+            assert time.monotonic() - started <= within
             error = caught.value
-            if error.attempts == 1:  # newer versions of nghttp2 end some floods themselves
+            # Newer versions of nghttp2 end some floods themselves; then it is in back-off.
+            ended = "ENHANCE_YOUR_CALM" in str(error) or error.phase == "queue"
+            if error.attempts == 1 and not ended:
                 assert (type(error), error.phase) == (APITimeoutError, "wait"), repr(error)
         finally:
             timer.cancel()
             script.mended.set()
+        assert client.generate(TASK) == ANSWER
 
 
 # ---- Several calls on one connection: what happens to one is nothing to the others --------------
