@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from support.measuring import describe
+from support.measuring import describe, is_quiet
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMISE = 0.1  # seconds
-QUIET = 0.75  # processes that are ready to run, for each CPU, beside which the worst does not count
 
 Row = tuple[str, str, str]  # layer, name, limit
 
@@ -54,7 +52,7 @@ def main() -> int:
     for (layer, name, limit), values in late.items():
         median, worst = statistics.median(values) * 1e3, max(values) * 1e3
         print(f"{layer + ': ' + name:62} {limit:24} {median:6.1f} {worst:6.1f}")
-    quiet = os.getloadavg()[0] < QUIET * (os.cpu_count() or 1)
+    quiet = is_quiet()
     judge = max if quiet else statistics.median
     over = [row for row, values in late.items() if judge(values) > PROMISE]
     print(f"{len(late)} rows; over {PROMISE * 1e3:.0f} ms by the {'worst' if quiet else 'median'}:")

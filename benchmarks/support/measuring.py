@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+QUIET = 0.75  # processes that are ready to run, for each CPU
+
 # For the server of ready-made answers, which the tests have too.
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests/python"))
 
@@ -46,6 +48,11 @@ def spread(values: list[float], unit: float) -> str:
     """The median, the smallest and the largest."""
     scaled = sorted(value / unit for value in values)
     return f"{statistics.median(scaled):9.2f}   ({scaled[0]:.2f} to {scaled[-1]:.2f})"
+
+
+def is_quiet() -> bool:
+    """Whether the machine has hardly anything else to do, so that the worst of some times counts."""
+    return os.getloadavg()[0] < QUIET * (os.cpu_count() or 1)
 
 
 def describe() -> None:

@@ -293,9 +293,9 @@ static void close_now(loop_object *self)
 {
     lathe_loop *loop = self->loop;
     self->loop = NULL;
+    lathe_loop_free(loop); /* ends all of them, in the order that costs the least */
     while (self->first)
         abandon(self, self->first);
-    lathe_loop_free(loop);
 }
 
 static void step(loop_object *self)

@@ -12,8 +12,8 @@ typedef struct lathe_flight {
     struct lathe_engine *engine;
     lathe_share *share;
     lathe_multi multi;
-    lathe_heap heap; /* when to look at a call though nothing arrives */
-    struct lathe_call *calls;
+    lathe_heap heap;                           /* when to look at a call though nothing arrives */
+    struct lathe_call *calls, *last;           /* all of them, the oldest first */
     struct lathe_call *first_held, *last_held; /* wait for their turn */
     size_t held;
     double look; /* when the first of them may have it */

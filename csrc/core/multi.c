@@ -255,7 +255,7 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *self, void
     unsigned mask = (what & CURL_POLL_IN ? (unsigned)LATHE_READABLE : 0U) |
                     (what & CURL_POLL_OUT ? (unsigned)LATHE_WRITABLE : 0U);
     if (fd < 0)
-        return 0; /* of a connection of many that one of them has closed, libcurl 7.88 asks for it */
+        return 0; /* libcurl 7.88, of a connection that several shared and one has closed */
     if (what != CURL_POLL_REMOVE)
         return lathe_poller_watch(multi->poller, fd, mask) ? -1 : 0;
     unwatch_socket(multi, easy, fd);

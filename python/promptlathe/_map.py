@@ -195,7 +195,8 @@ class _Work:
             return
         self.over = True
         self.stop(None)
-        flying, self.flying = self.flying, set()
+        # In order of age, in which libcurl closes connections soonest.
+        flying, self.flying = sorted(self.flying, key=lambda slot: slot.index), set()
         self.ready.clear()
         if self.driver is not None:
             self.driver.cancel(*(slot.pending for slot in flying if slot.pending is not None))

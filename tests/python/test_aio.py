@@ -387,6 +387,29 @@ def test_close_ends_calls_in_flight(promptlathe_server: Server, which: str) -> N
     never.set()
 
 
+def test_close_ends_the_oldest_call_first(promptlathe_server: Server) -> None:
+    """In that order libcurl closes connections soonest: in another, thousands take far longer."""
+    never = threading.Event()
+    promptlathe_server.script([{"until": never}] * 8)
+    ended: list[int] = []
+
+    async def call(client: AsyncClient, number: int) -> None:
+        with pytest.raises(ClientClosedError):
+            await client.generate(TASK)
+        ended.append(number)
+
+    async def run() -> None:
+        client = client_of(promptlathe_server)
+        tasks = [asyncio.create_task(call(client, number)) for number in range(8)]
+        await asyncio.to_thread(promptlathe_server.wait_for_requests, 8)
+        await client.close()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(run())
+    assert ended == list(range(8))
+    never.set()
+
+
 # ---- Without asyncio ----------------------------------------------------------------------------
 
 

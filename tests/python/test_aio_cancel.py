@@ -1,18 +1,15 @@
-"""Cancelling under asyncio: the transfer ends at once, and nothing is left of it."""
+"""Cancelling under asyncio: the transfer ends at once, and nothing is left of it.
+
+By Ctrl-C: tests/python/processes/test_ctrl_c.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +19,6 @@ from faults.conftest import descriptors
 from faults.raw_server import PATIENCE, RawServer, hold, serve
 from one_call import KEY, TASK
 from promptlathe import APIError, AsyncClient, _core
-
-HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(autouse=True)
@@ -233,50 +228,3 @@ def test_failures_beside_cancels() -> None:
     with Canned() as server:
         asyncio.run(main(server.url("reset")))
     asyncio.run(main(f"http://127.0.0.1:{raw_server.refused_port()}"))
-
-
-# ---- Ctrl-C -------------------------------------------------------------------------------------
-
-INTERRUPTED = """
-import asyncio, logging, sys, time
-from promptlathe import AsyncClient
-
-logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine is nothing to tell of
-
-async def main(client):
-    for use in range(2):
-        await client.generate("a")
-
-client = AsyncClient("a-key", base_url=sys.argv[1], max_retries=0)
-try:
-    asyncio.run(main(client))
-except KeyboardInterrupt:
-    print(time.monotonic(), flush=True)
-print(len(asyncio.run(client.generate("b"))["messages"]))
-asyncio.run(client.close())
-"""
-
-
-def test_ctrl_c_ends_the_call_at_once() -> None:
-    """KeyboardInterrupt leaves asyncio.run; the client is of use afterwards."""
-
-    def second(connection: raw_server.Connection) -> None:
-        connection.request()
-        connection.send(raw_server.answer())
-        hold()(connection)
-
-    with RawServer(second, serve) as server:
-        process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", INTERRUPTED, server.url],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        server.wait_for_requests(2)
-        sent = time.monotonic()
-        os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=PATIENCE)
-    interrupted, messages = out.split()
-    assert (process.returncode, err, messages) == (0, "", "1")
-    assert float(interrupted) - sent < 1

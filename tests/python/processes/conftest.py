@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,10 +34,15 @@ class Program:
     """
 
     def __init__(
-        self, name: str, orders: dict[str, Any], environment: dict[str, str], errors: IO[bytes]
+        self,
+        name: str,
+        orders: dict[str, Any],
+        environment: dict[str, str],
+        errors: IO[bytes],
+        flags: Sequence[str] = STRICT,
     ) -> None:
         module, _, function = name.partition(".")
-        command = [sys.executable, *STRICT, "-m", f"processes.{module}"]
+        command = [sys.executable, *flags, "-m", f"processes.{module}"]
         command += [function, json.dumps(orders)]
         self._errors = errors
         self.process = subprocess.Popen(
@@ -96,11 +101,10 @@ class Program:
 Start = Callable[..., Program]
 
 
-@pytest.fixture
-def environment(lookup_library: Path, tmp_path: Path) -> dict[str, str]:
+def make_environment(lookup_library: Path, folder: Path) -> dict[str, str]:
     """What programs see; names under ``example.invalid`` are this machine."""
     for fifo in ("began", "go"):
-        os.mkfifo(tmp_path / fifo)
+        os.mkfifo(folder / fifo)
     preload = [os.environ.get("LD_PRELOAD", ""), str(lookup_library)]
     path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     return {
@@ -108,9 +112,15 @@ def environment(lookup_library: Path, tmp_path: Path) -> dict[str, str]:
         "LD_PRELOAD": ":".join(filter(None, preload)),
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
         "LOOKUPS_THAT_HANG": "0",
-        "LOOKUP_BEGAN": str(tmp_path / "began"),
-        "LOOKUP_GO": str(tmp_path / "go"),
+        "LOOKUP_BEGAN": str(folder / "began"),
+        "LOOKUP_GO": str(folder / "go"),
     }
+
+
+@pytest.fixture
+def environment(lookup_library: Path, tmp_path: Path) -> dict[str, str]:
+    """The same, for one test."""
+    return make_environment(lookup_library, tmp_path)
 
 
 @pytest.fixture

@@ -254,6 +254,25 @@ class InBackOff(Stage):
         assert self.server.connections[-1].closed.wait(PATIENCE)
 
 
+class BehindGate(Stage):
+    """The first answer closes the gate for a while. Nothing tells of calls behind it."""
+
+    PAUSE = "retry-after-ms: 2000"
+
+    def __init__(self, authority: Authority) -> None:
+        super().__init__(authority, used=True)
+
+    def respond(self, connection: Connection) -> None:
+        request = connection.request()
+        if request.headers["x-mark"] == "first":
+            connection.send(answer(429, REFUSAL, [self.PAUSE]))
+        else:
+            connection.send(answer_to(request.headers["x-mark"]))
+
+    def reached(self) -> None:
+        pass
+
+
 class OverH2(Stage):
     """The same over HTTP/2, where requests are known by their bodies. All held calls are on the
     first connection, and wait side by side."""
