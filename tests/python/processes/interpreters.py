@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -289,4 +290,6 @@ def import_again(orders: Orders) -> None:
 
 if __name__ == "__main__":
     prepare()
+    # Python 3.14 warns of interpreters that it ends itself, and takes offence at its own error then.
+    warnings.filterwarnings("ignore", "remaining subinterpreters", RuntimeWarning)
     globals()[sys.argv[1]](json.loads(sys.argv[2]))
