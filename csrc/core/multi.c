@@ -60,7 +60,7 @@ void lathe_multi_clear(lathe_multi *multi)
         curl_multi_cleanup(multi->handle);
     lathe_poller_free(multi->poller);
     lathe_free(multi->sockets);
-    lathe_free(multi->ports);
+    lathe_free(multi->carriers);
 }
 
 void lathe_multi_abandon(lathe_multi *multi)
@@ -81,13 +81,13 @@ static bool reserve_sockets(lathe_multi *multi, size_t count)
         return true;
     count += count / 2 + 16;
     pthread_mutex_lock(&multi->lock->mutex);
-    uint16_t *ports = lathe_realloc(multi->ports, count * sizeof *ports);
-    unsigned char *sockets = ports ? lathe_realloc(multi->sockets, count) : NULL;
-    multi->ports = ports ? ports : multi->ports;
+    lathe_carrier *carriers = lathe_realloc(multi->carriers, count * sizeof *carriers);
+    unsigned char *sockets = carriers ? lathe_realloc(multi->sockets, count) : NULL;
+    multi->carriers = carriers ? carriers : multi->carriers;
     if (sockets) {
         size_t old = multi->socket_count;
         memset(sockets + old, CLOSED, count - old);
-        memset(ports + old, 0, (count - old) * sizeof *ports);
+        memset(carriers + old, 0, (count - old) * sizeof *carriers);
         multi->sockets = sockets;
         multi->socket_count = count;
     }
@@ -143,7 +143,7 @@ static void forget_locked(lathe_multi *multi, int fd)
     unsigned char *place = place_of(multi, fd);
     if (place) {
         *place = CLOSED;
-        multi->ports[fd] = 0;
+        multi->carriers[fd] = (lathe_carrier){0};
     }
 }
 
@@ -193,7 +193,7 @@ static uint16_t port_of(int fd)
 /* libcurl 8.23 looks at nothing when the connection has rested for less than a second. What a
  * server has sent beyond an answer, which would be taken for that of the next request, none before
  * version 8 looks for; over TLS it may be a session ticket, or belong to another stream. */
-static bool is_spoilt(int fd, bool tls)
+bool lathe_multi_is_stale(int fd, bool tls)
 {
     char byte;
     ssize_t size = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -202,16 +202,21 @@ static bool is_spoilt(int fd, bool tls)
     return size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
-bool lathe_multi_is_stale(lathe_multi *multi, int opened, int port, bool tls)
+int lathe_multi_find(lathe_multi *multi, int opened, int port)
 {
     if (opened >= 0 && place_of(multi, opened) && port_of(opened) == port) {
-        multi->ports[opened] = (uint16_t)port;
-        return false;
+        multi->carriers[opened].port = (uint16_t)port;
+        return opened;
     }
     for (size_t fd = 0; fd < multi->socket_count; fd++)
-        if (multi->ports[fd] == port && multi->sockets[fd] != CLOSED)
-            return is_spoilt((int)fd, tls);
-    return false;
+        if (multi->carriers[fd].port == port && multi->sockets[fd] != CLOSED)
+            return (int)fd;
+    return -1;
+}
+
+lathe_carrier *lathe_multi_carrier(lathe_multi *multi, int fd, int port)
+{
+    return place_of(multi, fd) && multi->carriers[fd].port == port ? &multi->carriers[fd] : NULL;
 }
 
 bool lathe_multi_is_light(const lathe_multi *multi)
@@ -321,7 +326,8 @@ void lathe_multi_tick(lathe_multi *multi)
 /* Whether requests have gone out on a connection that may be one of HTTP/2. */
 static bool may_carry_many(const lathe_multi *multi, int fd)
 {
-    return multi->server.carries != LATHE_CARRIES_ONE && place_of(multi, fd) && multi->ports[fd];
+    return multi->server.carries != LATHE_CARRIES_ONE && place_of(multi, fd) &&
+           multi->carriers[fd].port;
 }
 
 void lathe_multi_feed(lathe_multi *multi, const lathe_ready *ready)

@@ -9,18 +9,25 @@
 
 enum { LATHE_EASY_KEPT = 64 };
 
+/* What is known of a connection. */
+typedef struct lathe_carrier {
+    uint16_t port;         /* its local end */
+    uint16_t users;        /* attempts under way on it */
+    unsigned char version; /* of HTTP, 1 or 2, as its answers say; 0 before the first one */
+} lathe_carrier;
+
 typedef struct lathe_multi {
     lathe_lock *lock; /* the engine's: guards the list of sockets, which a fork's child reads */
     lathe_poller *poller;
     CURLM *handle; /* from the first attempt on */
     double due;    /* when libcurl wants to be called, on lathe_clock */
     lathe_server server;
-    size_t running;         /* attempts under way */
-    long bound;             /* on connections, 0 for none */
-    long kept;              /* connections at most, busy and idle */
-    bool broken;            /* libcurl lacked memory for its tables: it is not called any more */
-    unsigned char *sockets; /* by descriptor: what is open */
-    uint16_t *ports;        /* by descriptor: the local end of its last connection */
+    size_t running;          /* attempts under way */
+    long bound;              /* on connections, 0 for none */
+    long kept;               /* connections at most, busy and idle */
+    bool broken;             /* libcurl lacked memory for its tables: it is not called any more */
+    unsigned char *sockets;  /* by descriptor: what is open */
+    lathe_carrier *carriers; /* by descriptor */
     size_t socket_count;
     CURL *easy[LATHE_EASY_KEPT];
     size_t easy_count;
@@ -45,9 +52,13 @@ void lathe_multi_drop(lathe_multi *multi, lathe_exchange *exchange);
 lathe_exchange *lathe_multi_ended(lathe_multi *multi, CURLcode *result);
 void lathe_multi_give(lathe_multi *multi, CURL *easy);
 
-/* Whether the connection at a local port, unless it is new, that is `opened`, has ended or has
- * input though nothing was asked on it. */
-bool lathe_multi_is_stale(lathe_multi *multi, int opened, int port, bool tls);
+/* The descriptor of the connection at a local port, which may be the last one `opened`; -1 when it
+ * is not known. */
+int lathe_multi_find(lathe_multi *multi, int opened, int port);
+/* Whether a connection to be used again has ended or has input though nothing was asked on it. */
+bool lathe_multi_is_stale(int fd, bool tls);
+/* The connection of a descriptor, while its local port is this one; else NULL. */
+lathe_carrier *lathe_multi_carrier(lathe_multi *multi, int fd, int port);
 /* Whether it has few of the descriptors that the process may have: at most a quarter. Under the
  * lock. */
 bool lathe_multi_is_light(const lathe_multi *multi);

@@ -176,6 +176,23 @@ static size_t take_framing(lathe_exchange *exchange, const char *line, size_t si
     return size;
 }
 
+static lathe_carrier *carrier_of(const lathe_exchange *exchange)
+{
+    return lathe_multi_carrier(exchange->multi, exchange->carrier, exchange->port);
+}
+
+/* Whether an answer of HTTP/1 may be that of another request, which was put on the connection
+ * before anything told what it speaks; then it is known. */
+static bool is_doubtful(const lathe_exchange *exchange)
+{
+    lathe_carrier *carrier = carrier_of(exchange);
+    bool doubtful = exchange->old_http &&
+                    (exchange->shared || (carrier && carrier->users > 1 && !carrier->version));
+    if (carrier)
+        carrier->version = exchange->old_http ? 1 : 2;
+    return doubtful;
+}
+
 static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size)
 {
     if (exchange->in_head) /* libcurl goes by the first, a proxy perhaps by the other */
@@ -185,6 +202,8 @@ static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size
     exchange->sized = exchange->chunked = exchange->gzipped = exchange->odd_encoding = false;
     /* Without TLS there is no HTTP/2, whatever the line says. */
     exchange->old_http = !exchange->settings->https || (size > 5 && line[5] == '1');
+    if (is_doubtful(exchange))
+        return stop(exchange, LATHE_STOP_MALFORMED, "its connection carried another request too");
     const char *space = memchr(line, ' ', size);
     size_t at = space ? (size_t)(space - line) + 1 : size;
     exchange->status = 0;
@@ -281,6 +300,27 @@ static void note_end(lathe_exchange *exchange, bool answered)
         server->unreachable = true;
 }
 
+/* libcurl 7.88 puts a second request on a busy connection of HTTP/1.1 when others to the host are
+ * of HTTP/2 (its issue 4885), and then anybody reads anybody's answer. One that has just become
+ * idle may still be counted as busy. */
+static bool is_of_use(const lathe_exchange *exchange, int fd, int local_port)
+{
+    const lathe_carrier *carrier = lathe_multi_carrier(exchange->multi, fd, local_port);
+    return !(carrier && carrier->users && carrier->version == 1) &&
+           !lathe_multi_is_stale(fd, exchange->settings->https);
+}
+
+static void join_connection(lathe_exchange *exchange, int fd, int local_port)
+{
+    exchange->carrier = fd;
+    exchange->port = local_port;
+    lathe_carrier *carrier = carrier_of(exchange);
+    if (!carrier)
+        return;
+    exchange->shared = carrier->users && !carrier->version;
+    carrier->users++;
+}
+
 /* Called when a connection is there, before the request goes out. A second time means that libcurl
  * sends again by itself, since the connection it reused was dead: that is ours to decide and count.
  */
@@ -293,12 +333,13 @@ static int before_request(void *self, char *address, char *local, int port, int 
         return CURL_PREREQFUNC_ABORT;
     }
     exchange->connected = true;
-    if (lathe_multi_is_stale(exchange->multi, exchange->socket, local_port,
-                             exchange->settings->https)) {
+    int fd = lathe_multi_find(exchange->multi, exchange->socket, local_port);
+    if (fd >= 0 && fd != exchange->socket && !is_of_use(exchange, fd, local_port)) {
         stop(exchange, LATHE_STOP_STALE, NULL);
         curl_easy_setopt(exchange->easy, CURLOPT_FORBID_REUSE, 1L); /* nor by others */
         return CURL_PREREQFUNC_ABORT;
     }
+    join_connection(exchange, fd, local_port);
     note_connection(exchange, local_port);
     return CURL_PREREQFUNC_OK;
 }
@@ -441,6 +482,7 @@ lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
                                  .settings = outgoing->settings,
                                  .body_sent_size = outgoing->body_size,
                                  .socket = -1,
+                                 .carrier = -1,
                                  .started = lathe_clock()};
     lathe_buf_init(&exchange->head, MOST_HEAD_BYTES);
     lathe_buf_init(&exchange->body, outgoing->settings->max_response_bytes);
@@ -731,6 +773,9 @@ void lathe_exchange_drop(lathe_exchange *exchange)
 {
     if (exchange->server && exchange->server->first == exchange)
         exchange->server->first = NULL;
+    lathe_carrier *carrier = exchange->connected ? carrier_of(exchange) : NULL;
+    if (carrier && carrier->users)
+        carrier->users--;
     lathe_free(exchange->slist);
     lathe_buf_clear(&exchange->head);
     lathe_buf_clear(&exchange->body);

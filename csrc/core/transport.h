@@ -77,6 +77,9 @@ typedef struct lathe_exchange {
     lathe_stop stop;
     const char *reason; /* for MALFORMED, or why there is no socket */
     bool connected;     /* a connection is there, the request goes out */
+    int carrier;        /* its descriptor, or -1 */
+    int port;           /* its local end */
+    bool shared;        /* it was another's already, and nobody knew what it speaks */
     bool in_head;       /* after a status line, before the blank line */
     bool headers_done;
     bool body_seen, skip_body;

@@ -6,7 +6,9 @@ both outcomes (`old` is that of 7.88), measured with 7.88.1, 8.14.1 and 8.23.0.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import json
 import ssl
 import struct
 import threading
@@ -29,7 +31,17 @@ from promptlathe import (
 from faults import http2_server as h2
 from faults.http2_server import Peer, Script, Spoiled, Step, block, frame, h2_context, over_h2
 from faults.outcome import TASK, answer_or_failure, client_for, failure, success
-from faults.raw_server import ANSWER, BODY, PATIENCE, Connection, RawServer, answer, serve
+from faults.raw_server import (
+    ANSWER,
+    BODY,
+    PATIENCE,
+    Connection,
+    Gone,
+    RawServer,
+    Request,
+    answer,
+    serve,
+)
 from faults.tls import Authority
 
 LENGTH = ("content-length", str(len(BODY)))
@@ -886,3 +898,53 @@ def test_no_more_streams_than_the_server_wants(
         with ThreadPoolExecutor(10) as pool:
             assert list(pool.map(call, range(10))) == [[ANSWER] * 5] * 10
         assert len(server.requests) == 51 and len(server.connections) <= 10
+
+
+def text_of(result: Any) -> str:
+    text: str = result["messages"][0]["content"][0]["text"]
+    return text
+
+
+def echo(request: Request) -> bytes:
+    """A body with the request's own task."""
+    text = json.loads(request.body)["task"]
+    return BODY.replace(b"fine", text.encode())
+
+
+@pytest.mark.parametrize("run", range(5))  # it is a matter of which connection libcurl finds first
+def test_busy_connection_of_http_1_gives_nobody_the_answer_of_another(
+    run: int, context: ssl.SSLContext, authority: Authority
+) -> None:
+    """A host speaks both versions, and libcurl 7.88 puts a second request on the busy connection."""
+    submitted = threading.Event()
+
+    def old(connection: Connection) -> None:
+        connection.tls(h2_context(authority, "http/1.1"))
+        bodies = [echo(connection.request())]
+        connection.wait(submitted)
+        connection.sock.settimeout(0.3)  # for a request that may come here, or elsewhere
+        with contextlib.suppress(Gone):
+            bodies.append(echo(connection.request()))
+        connection.send(b"".join(answer(body=each) for each in bodies))
+        connection.until_closed()
+
+    def new(peer: Peer) -> None:
+        while True:
+            stream = peer.request()
+            peer.answer(stream, echo(peer.connection.server.requests[-1]))
+
+    with (
+        RawServer(old, over_h2(context, new)) as server,
+        client_for(https(server), ca_file=authority.file, max_retries=0) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        first = pool.submit(client.generate, "the first")
+        server.wait_for_requests(1)
+        assert text_of(client.generate("the second")) == "the second"
+        third = pool.submit(client.generate, "the third")
+        submitted.set()
+        for future, task in ((first, "the first"), (third, "the third")):
+            try:
+                assert text_of(future.result(PATIENCE)) == task
+            except APIConnectionError as error:
+                assert error.phase in ("wait", "read"), str(error)
