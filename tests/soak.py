@@ -2,9 +2,10 @@
 
 The calls go in turn through threads, `map`, tasks of asyncio and `AsyncClient.map`, a slice each, on
 two clients that live from the first call to the last; a new event loop is made for each slice in
-asyncio. A server in a process of its own repeats in its answer the number that the request holds;
-one number in fifty is answered with a fault, a different one each time. Every number must come back
-once: as itself, or as the error that belongs to its fault.
+asyncio. A server in a process of its own, which speaks plain HTTP/1.1 (TLS and HTTP/2 are for the
+random fault scripts), repeats in its answer the number that the request holds; one number in fifty
+is answered with a fault, a different one each time. Every number must come back once: as itself, or
+as the error that belongs to its fault.
 
 After each slice the resident memory and the open descriptors are noted. The rule: over the samples
 of the last half, a straight line fitted to each rises by no more than LEEWAY beyond twice its

@@ -2,9 +2,10 @@
 
 A script is drawn from the seed and its number: a client with its options, calls of one kind (one
 after another, by threads, by `map`, in asyncio), cancels, limits, a close in between; the server's
-part is random_server.py's. Every call must end in its time, with a documented outcome, with its own
-answer; the client must work afterwards; nothing may be left. ``--only`` plays one script again and
-tells what was done on both sides (threads and the network may take another turn, though).
+part, plain HTTP/1.1, HTTP/1.1 over TLS or HTTP/2, is random_server.py's. Every call must end in its
+time, with a documented outcome, with its own answer; the client must work afterwards; nothing may
+be left. ``--only`` plays one script again and tells what was done on both sides (threads and the
+network may take another turn, though).
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ LATE = 1.0  # seconds that a call may take beyond its deadline
 HELD_UP = 5.0
 REPEATS = 3
 TIMEOUTS = [0.05, 0.1, 0.2, 0.4, 0.7, 1.0]
-PHASES = {"queue", "connect", "send", "wait", "read"}  # an address of numbers, without TLS
+# "resolve", though the address is one of numbers: a call over HTTP/2 that waits for the handshake of
+# another's connection, of which libcurl says nothing.
+PHASES = {"queue", "resolve", "connect", "tls", "send", "wait", "read"}
 BY_STATUS = {
     400: "BadRequestError",
     401: "AuthenticationError",
@@ -76,10 +79,14 @@ BY_STATUS = {
 class Service:
     """The process of random_server.py."""
 
-    def __init__(self, seed: int) -> None:
-        command = [sys.executable, "-S", str(Path(__file__).with_name("random_server.py"))]
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.ca_file = folder / "authority.pem"
         self._process = subprocess.Popen(
-            [*command, str(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-S", "-m", "faults.random_server", str(seed), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -94,7 +101,7 @@ class Control:
     def __init__(self, port: int, number: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._file = self._socket.makefile("rw")
-        self.url = f"http://127.0.0.1:{self.ask(f'open {number}')}"
+        self.url = self.ask(f"open {number}")
 
     def ask(self, what: str) -> str:
         self._file.write(f"{what}\n")
@@ -140,6 +147,7 @@ class Script:
 
     seed: int
     number: int
+    ca_file: Path
     url: str = ""
     calls: list[Call] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -169,6 +177,7 @@ class Script:
         timeout = Timeout(total=self.total, connect=self.random.choice([0.03, 1, 5]))
         return {
             "base_url": self.url,
+            "ca_file": self.ca_file if self.url.startswith("https") else None,
             "max_retries": self.retries,
             "timeout": self.total if self.random.random() < 0.7 else timeout,
         }
@@ -219,7 +228,8 @@ class Script:
         """A call that must be answered well, once the server is calm."""
         call = self.draw_call()
         call.total, call.retries = 30.0, 10  # a gate that was closed opens by degrees
-        call.options = {"timeout": call.total, "max_retries": call.retries}
+        timeout = Timeout(total=call.total, connect=call.total)  # the client's may be too short
+        call.options = {"timeout": timeout, "max_retries": call.retries}
         return call
 
     def say(self, what: str) -> None:
@@ -684,8 +694,8 @@ async def _close_soon(script: Script, client: AsyncClient, delay: float) -> None
 class Company:
     """Plays scripts, some at once, and looks at what they leave."""
 
-    def __init__(self, seed: int, port: int, at_once: int, report: IO[str]) -> None:
-        self.seed, self.port, self.at_once, self.report = seed, port, at_once, report
+    def __init__(self, seed: int, service: Service, at_once: int, report: IO[str]) -> None:
+        self.seed, self.service, self.at_once, self.report = seed, service, at_once, report
         self.outcomes: Counter[str] = Counter()
         self.failures = 0
         self.worst = 0.0
@@ -728,7 +738,7 @@ class Company:
     ) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                script = Script(self.seed, numbers.get_nowait())
+                script = Script(self.seed, numbers.get_nowait(), self.service.ca_file)
                 running[script.number] = script
                 self.play(script)
                 del running[script.number]
@@ -737,7 +747,7 @@ class Company:
 
     def play(self, script: Script) -> None:
         try:
-            with Control(self.port, script.number) as control:
+            with Control(self.service.port, script.number) as control:
                 play(script, control)
         except BaseException:
             script.fail(traceback.format_exc())
@@ -747,7 +757,7 @@ class Company:
         self.repeated += 1
         for _ in range(REPEATS):
             self.watch()
-            script = Script(self.seed, held_up.number)
+            script = Script(self.seed, held_up.number, held_up.ca_file)
             self.play(script)
             for what in (*script.wrong, *script.late):
                 self.tell(f"script {script.number}, alone", what)
@@ -835,10 +845,10 @@ def stderr_taken() -> Iterator[tuple[IO[str], Callable[[], str]]]:
 
 def run(options: argparse.Namespace) -> int:
     """Play what the options ask for; how many failures there were."""
-    service = Service(options.seed)
     began = time.monotonic()
-    with stderr_taken() as (report, come):
-        company = Company(options.seed, service.port, options.at_once, report)
+    with tempfile.TemporaryDirectory() as folder, stderr_taken() as (report, come):
+        service = Service(options.seed, Path(folder))
+        company = Company(options.seed, service, options.at_once, report)
         size = options.at_once * 30 if options.at_once > 1 else 1
         last = options.first + options.count
         for first in range(options.first, last, size):
@@ -846,7 +856,7 @@ def run(options: argparse.Namespace) -> int:
             company.batch(first, count)
             if said := come():
                 company.tell(f"scripts {first} to {first + count - 1}", f"on stderr: {said}")
-    service.close()
+        service.close()
     if options.only is not None and company.last is not None:
         print(*company.last.said, sep="\n")
     tell(options, company, time.monotonic() - began)

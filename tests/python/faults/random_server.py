@@ -1,14 +1,18 @@
 """A server whose misbehaviour is drawn from a seed, in a process of its own.
 
-``python random_server.py SEED`` prints the port of its control connections. Each script has one:
+``python -m faults.random_server SEED FOLDER`` prints the port of its control connections, when the
+authority for its certificates is in the folder. Each script has one of them:
 
-    open NUMBER   ->  the port on which this script is played
+    open NUMBER   ->  the URL at which this script is played
     calm          ->  ok; from here on every request has a good answer
     end           ->  JSON: how many requests came for each id, what was done in which order, and
                       for how many seconds this process itself was held up at most, meanwhile
 
 What an answer is depends on the seed, the script's number, the request's id and its attempt; what
-a connection does besides, on which of the script's connections it is: not on time. A task holds its
+a connection does besides, on which of the script's connections it is: not on time. (Over HTTP/2 the
+attempt is counted here, as the client's headers are not decoded.) Three scripts in five speak plain
+HTTP/1.1, one HTTP/1.1 over TLS, one HTTP/2, of whose connections a few speak HTTP/1.1 after all. There
+are no floods of frames: libcurl 7.88 reads on beyond a deadline as long as they come. A task holds its
 id as ``<SCRIPT:CALL>``; every answer that is not garbage repeats it, and has the request-id
 ``req_SCRIPT_CALL``.
 """
@@ -21,12 +25,22 @@ import json
 import os
 import re
 import socket
+import ssl
 import struct
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import Any
+
+from faults import http2_server as h2
+from faults import random_tls
+from faults.http2_server import frame
+from faults.random_tls import Tls
+from faults.raw_server import Gone
+from faults.tls import Authority
 
 PATIENCE = 20.0  # seconds for which a connection without an end is kept
 IDENT = re.compile(rb"<\d+:\d+>|req_\d+_\d+")  # is never damaged: it tells whose answer it is
@@ -58,6 +72,7 @@ class Reply:
     kind: str
     pieces: list[tuple[float, bytes]]
     end: str = "keep"  # "keep", "close", "reset" or "hold"
+    whole: bool = False  # HTTP/2: its pieces are no whole frames, nothing may come between them
 
 
 @dataclass
@@ -175,7 +190,7 @@ def reply_cut(random: Random, script: int, call: int) -> Reply:
     return Reply("cut", in_pieces(random, data), end)
 
 
-def reply_status(random: Random, script: int, call: int) -> Reply:
+def draft_status(random: Random, script: int, call: int) -> Draft:
     status = random.choice(STATUSES)
     fault = {"type": "api_error", "message": f"no <{script}:{call}>"}
     if random.random() < 0.1:
@@ -192,6 +207,11 @@ def reply_status(random: Random, script: int, call: int) -> Reply:
     draft.framing = random.choice(["length", "chunked"])
     if status in (204, 304):
         draft.framing, draft.body = "close", b""
+    return draft
+
+
+def reply_status(random: Random, script: int, call: int) -> Reply:
+    draft = draft_status(random, script, call)
     return Reply("status", in_pieces(random, draft.whole(random)), random.choice(["keep", "close"]))
 
 
@@ -234,7 +254,7 @@ def _bad_chunk(random: Random, draft: Draft, end: str) -> Reply:
     return Reply("chunk", in_pieces(random, head + size + b"\r\n" + draft.body + b"\r\n"), end)
 
 
-def reply_body(random: Random, script: int, call: int) -> Reply:
+def draft_body(random: Random, script: int, call: int) -> Draft:
     """A 200 with an unusable body."""
     body = random.choice(
         [
@@ -255,6 +275,11 @@ def reply_body(random: Random, script: int, call: int) -> Reply:
     )
     draft = Draft("HTTP/1.1 200 OK", body, [f"request-id: req_{script}_{call}"])
     draft.framing = random.choice(["length", "chunked"])
+    return draft
+
+
+def reply_body(random: Random, script: int, call: int) -> Reply:
+    draft = draft_body(random, script, call)
     return Reply("body", in_pieces(random, draft.whole(random)), random.choice(["keep", "close"]))
 
 
@@ -319,11 +344,174 @@ def draw(random: Random, script: int, call: int) -> Reply:
     return kind(random, script, call)
 
 
+# ---- The kinds of replies over HTTP/2 -----------------------------------------------------------
+
+CODES = [
+    *(h2.NO_ERROR, h2.PROTOCOL_ERROR, h2.INTERNAL_ERROR, h2.REFUSED_STREAM, h2.CANCEL),
+    *(h2.ENHANCE_YOUR_CALM, h2.HTTP_1_1_REQUIRED, 99),
+]
+
+
+def units_of(random: Random, draft: Draft, stream: int) -> list[bytes]:
+    """A draft as frames; a header block, in how many frames it may be, is one unit."""
+    fields = [(name, value) for name, _, value in (line.partition(": ") for line in draft.lines)]
+    if draft.framing == "length":
+        fields.append(("content-length", str(len(draft.body))))
+    status = (":status", draft.status.split()[1])
+    ends = not draft.body and random.random() < 0.5
+    units = [header_block(random, stream, [status, *fields], ends=ends)]
+    if random.random() < 0.15:
+        units.insert(0, header_block(random, stream, [(":status", "103"), ("link", "</x>")]))
+    return units if ends else units + data_frames(random, stream, draft.body)
+
+
+def header_block(random: Random, stream: int, fields: h2.Fields, *, ends: bool = False) -> bytes:
+    data = h2.block(fields)
+    count = random.choice([0, 0, 0, 1, 2, 5])
+    places = sorted(random.randint(0, len(data)) for _ in range(count))
+    parts = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+    result = b""
+    for at, part in enumerate(parts):
+        kind, flags = (h2.CONTINUATION, 0) if at else (h2.HEADERS, h2.END_STREAM * ends)
+        result += frame(kind, flags | (h2.END_HEADERS if at == count else 0), stream, part)
+    return result
+
+
+def data_frames(random: Random, stream: int, body: bytes) -> list[bytes]:
+    """A body, whose end a header block of trailers may be."""
+    units, size = [], random.choice([10_000, 1000, len(body) // 3 + 1])
+    for at in range(0, len(body), size):
+        part, flags = body[at : at + size], 0
+        if random.random() < 0.1:
+            filler = random.randrange(100)
+            part, flags = bytes([filler]) + part + bytes(filler), h2.PADDED
+        units.append(frame(h2.DATA, flags, stream, part))
+    if random.random() < 0.1:
+        return [*units, header_block(random, stream, [("x-trailer", "1")], ends=True)]
+    return [*units, frame(h2.DATA, h2.END_STREAM, stream)]
+
+
+def farewell(random: Random, stream: int) -> bytes:
+    """RST_STREAM or GOAWAY."""
+    code = struct.pack(">I", random.choice(CODES))
+    if random.random() < 0.5:
+        return frame(h2.RST_STREAM, 0, stream, code)
+    last = random.choice([0, max(stream - 2, 0), stream, stream, (1 << 31) - 1])
+    return frame(h2.GOAWAY, 0, 0, struct.pack(">I", last) + code + b"words")
+
+
+def of_units(random: Random, kind: str, units: list[bytes], end: str = "keep") -> Reply:
+    """Frame by frame, between those of others, or cut anywhere, and then nothing between."""
+    if random.random() < 0.7:
+        return Reply(kind, [(pause(random), unit) for unit in units], end)
+    return Reply(kind, in_pieces(random, b"".join(units)), end, whole=True)
+
+
+def streamed_good(random: Random, script: int, call: int, stream: int) -> Reply:
+    units = units_of(random, good(random, script, call), stream)
+    if random.random() < 0.2:
+        units.append(farewell(random, stream))
+    end = random.choice(["keep"] * 5 + ["close", "reset"])
+    return of_units(random, "good", units, end)
+
+
+def streamed_extra(random: Random, script: int, call: int, stream: int) -> Reply:
+    """A good answer and another one behind it, on the same stream or on one of the server's own."""
+    units = units_of(random, good(random, script, call), stream)
+    stray = Draft("HTTP/1.1 200 OK", json.dumps(result_of(script, 999999)).encode())
+    units += units_of(random, stray, random.choice([stream, stream, 2]))
+    return of_units(random, "extra", units[: random.randint(2, len(units))])
+
+
+def streamed_cut(random: Random, script: int, call: int, stream: int) -> Reply:
+    """The first frames of an answer, of which the last may be a part; or none."""
+    units = units_of(random, good(random, script, call), stream)
+    units = units[: random.choice([0, random.randrange(len(units))])]
+    fault = random.randrange(4)
+    if fault == 0:
+        return of_units(random, "silent", units)
+    if fault == 1:
+        begun = frame(h2.DATA, 0, stream, bytes(100))
+        units.append(begun[: random.randint(1, len(begun) - 1)])
+        return replace(of_units(random, "stalled", units, "hold"), whole=True)
+    if fault == 2:
+        return of_units(random, "cut", units, random.choice(["close", "reset"]))
+    units.append(farewell(random, stream))
+    return of_units(random, "farewell", units, random.choice(["keep", "keep", "close"]))
+
+
+def streamed_status(random: Random, script: int, call: int, stream: int) -> Reply:
+    return of_units(random, "status", units_of(random, draft_status(random, script, call), stream))
+
+
+def streamed_body(random: Random, script: int, call: int, stream: int) -> Reply:
+    return of_units(random, "body", units_of(random, draft_body(random, script, call), stream))
+
+
+def streamed_odd(random: Random, script: int, call: int, stream: int) -> Reply:
+    """A good answer with something in it that should not be, or that need not be."""
+    units = units_of(random, good(random, script, call), stream)
+    promise = b"\0\0\0\2" + h2.block([(":method", "GET"), (":path", "/")])
+    odd = random.choice(
+        [
+            frame(h2.DATA, 0, stream),
+            frame(h2.DATA, 0, 0, b"x"),
+            frame(h2.DATA, 0, stream, b" " * 20_000),
+            frame(h2.DATA, h2.PADDED, stream, b"\xff"),
+            frame(h2.PUSH_PROMISE, h2.END_HEADERS, stream, promise),
+            frame(h2.WINDOW_UPDATE, 0, random.choice([0, stream]), bytes(4)),
+            frame(h2.WINDOW_UPDATE, 0, random.choice([0, stream]), b"\x7f\xff\xff\xff"),
+            frame(h2.SETTINGS, 0, 0, b"abc"),
+            h2.settings({h2.MAX_CONCURRENT_STREAMS: random.randint(1, 3)}),
+            h2.settings({h2.INITIAL_WINDOW_SIZE: random.choice([0, 100_000, 1 << 31])}),
+            frame(h2.CONTINUATION, h2.END_HEADERS, stream),
+            frame(h2.HEADERS, h2.END_HEADERS, stream, random.randbytes(20)),
+            frame(h2.HEADERS, h2.END_HEADERS, stream, h2.block([("X-Big", "a\0b")])),
+            frame(h2.HEADERS, h2.END_HEADERS, stream, h2.block([("connection", "close")])),
+            frame(h2.RST_STREAM, 0, 0, bytes(4)),
+            frame(h2.PRIORITY, 0, stream, bytes(5)),
+            frame(h2.PING, 0, 0, b"12345678"),
+            frame(h2.PING, 0, 0, b"1"),
+            frame(77, 255, stream, b"what is this"),
+            random.randbytes(50),
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        ]
+    )
+    units.insert(random.randint(0, len(units)), odd)
+    return of_units(random, "odd", units, random.choice(["keep", "keep", "close"]))
+
+
+def streamed_damaged(random: Random, script: int, call: int, stream: int) -> Reply:
+    """Some bytes of the frames are changed, but not those that say whose they are."""
+    data = bytearray(b"".join(units_of(random, good(random, script, call), stream)))
+    spared = {at for found in IDENT.finditer(data) for at in range(*found.span())}
+    at = 0
+    while at < len(data):
+        spared.update(range(at + 5, at + 9))
+        at += 9 + int.from_bytes(data[at : at + 3], "big")
+    for at in {random.randrange(len(data)) for _ in range(random.randint(1, 3))} - spared:
+        data[at] = random.randrange(256)
+    return replace(of_units(random, "damaged", [bytes(data)]), whole=True)
+
+
+STREAMED = {
+    streamed_good: 40,
+    streamed_extra: 5,
+    streamed_cut: 18,
+    streamed_status: 16,
+    streamed_body: 5,
+    streamed_odd: 10,
+    streamed_damaged: 6,
+}
+
+
+def draw_streamed(random: Random, script: int, call: int, stream: int) -> Reply:
+    """What a request of HTTP/2 gets."""
+    kind = random.choices(list(STREAMED), list(STREAMED.values()))[0]
+    return kind(random, script, call, stream)
+
+
 # ---- Connections --------------------------------------------------------------------------------
-
-
-class Gone(Exception):
-    """The client has left, or the script is to leave it."""
 
 
 @dataclass
@@ -332,11 +520,15 @@ class Play:
 
     seed: int
     number: int
+    contexts: random_tls.Contexts
     calm: bool = False
     connections: int = 0
     requests: Counter[str] = field(default_factory=Counter)
     done: list[str] = field(default_factory=list)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.speaks = self.random("layer").choice(["plain"] * 3 + ["http1", "http2"])
 
     def random(self, *what: object) -> Random:
         return Random(f"{self.seed} {self.number} {what}")
@@ -359,11 +551,14 @@ class Connection:
     def __init__(
         self, play: Play, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self.play, self.reader, self.writer = play, reader, writer
+        self.play = play
+        self.reader: asyncio.StreamReader | Tls = reader
+        self.writer: asyncio.StreamWriter | Tls = writer
         play.connections += 1
         self.name = play.connections
         self.manner = Manner(play.random("connection", self.name))
         self.ahead = b""
+        self.hold = self.until_request
 
     def note(self, *words: object) -> None:
         self.play.done.append(f"connection {self.name}: " + " ".join(map(str, words)))
@@ -373,17 +568,28 @@ class Connection:
         try:
             if not self.play.calm and self.manner.first:
                 await self.begin_badly()
+            speaks = "plain" if self.play.speaks == "plain" else await self.secure()
             count = 0
-            while True:
+            while speaks != "http2":
                 await self.answer()
                 count += 1
                 if count >= self.manner.requests and not self.play.calm:
                     self.note("close, idle")
                     return
-        except (Gone, ConnectionError, TimeoutError):
+            await Streams(self).serve()
+        except (Gone, ConnectionError, TimeoutError, ssl.SSLError):
             pass
         finally:
             self.writer.close()
+
+    async def secure(self) -> str:
+        """Put TLS in place of TCP; what is spoken over it."""
+        random = self.play.random("tls", self.name)
+        speaks = "http1" if random.random() < 0.05 else self.play.speaks
+        tls = Tls(self, random, self.play.contexts, speaks)
+        await tls.shake()
+        self.reader = self.writer = tls
+        return speaks
 
     async def begin_badly(self) -> None:
         self.note(self.manner.first, "at once")
@@ -453,10 +659,139 @@ class Connection:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.writer.transport.abort()
         if end == "hold":
-            while await self.reader.read(1 << 16):
-                if self.play.calm:  # this was a request on a connection that seemed fit for it
-                    break
+            await self.hold()
         raise Gone
+
+    async def until_request(self) -> None:
+        """Do nothing but see whether the client leaves."""
+        while await self.reader.read(1 << 16):
+            if self.play.calm:  # this was a request on a connection that seemed fit for it
+                break
+
+
+class Streams:
+    """What a connection does over HTTP/2: it answers each request in a task of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.play = connection, connection.play
+        connection.hold = self.hold
+        self.random = random = self.play.random("streams", connection.name)
+        self.mute = random.random() < 0.03  # sends nothing at all
+        self.settings = random.choice(
+            [
+                *[{}] * 4,
+                {h2.MAX_CONCURRENT_STREAMS: random.choice([1, 2, 5])},
+                {h2.INITIAL_WINDOW_SIZE: random.choice([0, 1000, 1 << 20])},
+            ]
+        )
+        self.window = random.choices(["at once", "late", "never"], [82, 15, 3])[0]
+        self.lock = asyncio.Lock()  # held while what is sent is no whole frame
+        self.stuck = False
+        self.bodies: dict[int, bytes] = {}
+        self.answered = 0
+
+    async def serve(self) -> None:
+        """Play until one of the two sides ends it."""
+        try:
+            async with asyncio.TaskGroup() as self.group:
+                await self.listen()
+        except* (Gone, ConnectionError, ssl.SSLError):
+            pass
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        self.group.create_task(work)
+
+    async def listen(self) -> None:
+        """Read frames for ever."""
+        if self.mute and not self.play.calm:
+            self.connection.note("mute")
+            self.stuck = True
+        else:
+            self.later(self.send(h2.settings(self.settings)))
+        assert await self.take(len(h2.PREFACE)) == h2.PREFACE
+        while True:
+            head = await self.take(9)
+            kind, flags, stream = struct.unpack(">BBI", head[3:])
+            self.heard(kind, flags, stream, await self.take(int.from_bytes(head[:3], "big")))
+
+    async def take(self, size: int) -> bytes:
+        connection = self.connection
+        while len(connection.ahead) < size:
+            await connection.more()
+        data, connection.ahead = connection.ahead[:size], connection.ahead[size:]
+        return data
+
+    def heard(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """What a frame is followed by."""
+        if kind in (h2.SETTINGS, h2.PING) and not flags & h2.ACK and not self.stuck:
+            echo = payload if kind == h2.PING else b""
+            self.later(self.send(frame(kind, h2.ACK, 0, echo)))
+        if kind == h2.HEADERS:
+            self.bodies[stream] = b""
+            if self.play.calm:  # whatever was withheld before
+                self.later(self.grant(stream, 1 << 20))
+        if kind == h2.DATA and payload:
+            self.later(self.grant(stream, len(payload)))
+        if kind == h2.DATA and stream in self.bodies:
+            body = self.bodies[stream] = self.bodies[stream] + payload
+            early = self.connection.manner.early and not self.play.calm and len(body) >= 200
+            if early or flags & h2.END_STREAM:
+                self.requested(stream, self.bodies.pop(stream))
+
+    async def grant(self, stream: int, size: int) -> None:
+        """Let the client send more."""
+        if not self.play.calm and self.window == "never":
+            return
+        if not self.play.calm and self.window == "late":
+            await asyncio.sleep(pause(self.random))
+        if not self.stuck:
+            update = struct.pack(">I", size)
+            frames = [frame(h2.WINDOW_UPDATE, 0, each, update) for each in (0, stream)]
+            await self.send(b"".join(frames))
+
+    def requested(self, stream: int, body: bytes) -> None:
+        """Count a request, and have it answered."""
+        found = re.search(rb"<(\d+):(\d+)>", body)
+        assert found, body[:200]
+        script, call = int(found[1]), int(found[2])
+        play, ident = self.play, f"{script}:{call}"
+        play.requests[ident] += 1
+        attempt = play.requests[ident]
+        if not play.calm:
+            reply = draw_streamed(play.random(call, attempt), script, call, stream)
+        elif self.stuck:
+            raise Gone
+        else:
+            draft = Draft("HTTP/1.1 200 OK", json.dumps(result_of(script, call)).encode())
+            reply = Reply("calm", [(0.0, b"".join(units_of(self.random, draft, stream)))])
+        self.connection.note(
+            f"stream {stream}, call {call} attempt {attempt}: {reply.kind}, {reply.end}"
+        )
+        self.later(self.reply(reply))
+
+    async def reply(self, reply: Reply) -> None:
+        if reply.whole:
+            async with self.lock:
+                await self.connection.send(reply.pieces)
+                await self.connection.finish(reply.end)
+        else:
+            for piece in reply.pieces:
+                async with self.lock:
+                    await self.connection.send([piece])
+            await self.connection.finish(reply.end)
+        self.answered += 1
+        if self.answered >= self.connection.manner.requests and not self.play.calm:
+            self.connection.note("close, idle")
+            raise Gone
+
+    async def hold(self) -> None:
+        """Send nothing any more; what comes is read elsewhere."""
+        self.stuck = True
+        await asyncio.Event().wait()  # ends with the connection
+
+    async def send(self, data: bytes) -> None:
+        async with self.lock:
+            await self.connection.send([(0.0, data)])
 
 
 def _header(head: bytes, name: bytes) -> bytes:
@@ -487,21 +822,26 @@ class Control:
     """The control connection of one script."""
 
     def __init__(
-        self, seed: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        seed: int,
+        contexts: random_tls.Contexts,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
-        self.seed, self.reader, self.writer = seed, reader, writer
+        self.seed, self.contexts, self.reader, self.writer = seed, contexts, reader, writer
 
     async def serve(self) -> None:
         """Open the script's port, and end with it."""
         opening = (await self.reader.readline()).split()
         if not opening:
             return
-        play = Play(self.seed, int(opening[1]))
+        play = Play(self.seed, int(opening[1]), self.contexts)
         plays.add(play.number)
         server = await asyncio.start_server(
             lambda reader, writer: self.accept(play, reader, writer), sock=_listener(play)
         )
-        self.say(server.sockets[0].getsockname()[1])
+        scheme = "http" if play.speaks == "plain" else "https"
+        self.say(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         try:
             await self.listen(play)
         finally:
@@ -555,11 +895,12 @@ def _listener(play: Play) -> socket.socket:
     return sock
 
 
-async def serve(seed: int) -> None:
+async def serve(seed: int, folder: Path) -> None:
     """Serve until standard input ends, that is until the parent does."""
+    contexts = random_tls.contexts(Authority(folder, "Trusted for a test"))
 
     async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await Control(seed, reader, writer).serve()
+        await Control(seed, contexts, reader, writer).serve()
 
     server = await asyncio.start_server(control, "127.0.0.1", 0, backlog=100)
     watching = asyncio.create_task(watch_time())
@@ -572,4 +913,4 @@ async def serve(seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))
