@@ -1,8 +1,9 @@
 #!/bin/sh
 # The clients on networks that fail: behind toxiproxy, with every toxic in both directions, and on a
 # route into another network namespace that goes dark. Run it by ./dev full, or alone with PYTHON set to
-# an interpreter that has promptlathe and the tools of the tests; pytest gets the arguments. All of it
-# has a network of its own: the host's is left alone, and nothing of it is left.
+# an interpreter that has promptlathe and the tools of the tests; pytest gets the arguments, such as
+# --fault-table docs/faults-network.md, which writes down what each fault ends in. All of it has a network of
+# its own: the host's is left alone, and nothing of it is left.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -31,4 +32,4 @@ export TOXIPROXY="$PLACE/server" PYTHONPATH="tests/python${PYTHONPATH:+:$PYTHONP
 unset http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
 # shellcheck disable=SC2016 # expanded by the inner shell
 exec unshare --net sh -euc 'ip link set lo up && exec "$@"' sh \
-    "$PYTHON" -m pytest -p faults.conftest "$@" tests/full/networks
+    "$PYTHON" -m pytest -p faults.rows -p faults.conftest "$@" tests/full/networks

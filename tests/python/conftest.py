@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import rows
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Know the rows of the fault tables, in whatever files their tests are."""
+    pluginmanager.register(rows, "fault rows")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -86,6 +86,11 @@ async def by_gather(call: Any, server: RawServer) -> None:
 
 
 @pytest.mark.parametrize("how", [by_cancel, by_wait_for, by_timeout, by_task_group, by_gather])
+@pytest.mark.fault(
+    "Process",
+    "asyncio: cancel, wait_for, timeout, TaskGroup, gather",
+    ends="the call is cancelled and its connection closed; the client goes on",
+)
 def test_the_server_sees_the_connection_go_and_others_go_on(how: Any) -> None:
     with RawServer(hold(), serve) as server:
 

@@ -158,6 +158,11 @@ def test_a_driver_keeps_nobodys_context_alive(promptlathe_server: Server) -> Non
 
 @pytest.mark.parametrize("factory", FACTORIES)
 @pytest.mark.parametrize("then", ["call", "close", "del"])
+@pytest.mark.fault(
+    "Process",
+    "a loop closed in a call",
+    ends="the connection is closed, without a warning; the client goes on in another loop",
+)
 def test_a_loop_closed_with_a_call_in_flight(factory: Factory, then: str) -> None:
     with raw_server.RawServer(raw_server.hold(), raw_server.serve) as server:
         client = client_of(server)
@@ -179,6 +184,11 @@ def test_a_loop_closed_with_a_call_in_flight(factory: Factory, then: str) -> Non
         assert server.connections[0].closed.wait(raw_server.PATIENCE)
 
 
+@pytest.mark.fault(
+    "Process",
+    "a loop collected in a call",
+    ends="the connection is closed, and nothing is left of the loop",
+)
 def test_a_loop_collected_with_a_call_in_flight() -> None:
     """The client lives, and yet does not keep it. (uvloop itself never frees an unclosed loop.)"""
     with raw_server.RawServer(raw_server.hold()) as server:

@@ -21,6 +21,7 @@ import oracle
 import promptlathe
 import pytest
 from agreement import ask, same, told
+from faults.outcome import Outcome, seen
 from hostile import HostileDict, HostileInt, HostileList, HostileObject, HostileStr, HostileTuple
 from promptlathe.mock import Server
 
@@ -181,10 +182,14 @@ every_bad_message = pytest.mark.parametrize("name", BAD_MESSAGES)
 def refusal(question: Callable[..., Any], *args: Any, **named: Any) -> Faults:
     with pytest.raises(promptlathe.InvalidRequestError) as caught:
         ask(question, *args, **named)
-    return told(caught.value)
+    faults = told(caught.value)
+    words = "; ".join(f"{code} at {path}" for path, code in faults)
+    seen.append(Outcome(f"InvalidRequestError, {words}", "", 0, 0.0))
+    return faults
 
 
 @every_bad_message
+@pytest.mark.fault("Input", "messages: {name}")
 def test_bad_messages_are_refused_by_the_validator(name: str) -> None:
     make, faults = BAD_MESSAGES[name]
     messages = make()
@@ -193,6 +198,7 @@ def test_bad_messages_are_refused_by_the_validator(name: str) -> None:
 
 
 @every_bad_message
+@pytest.mark.fault("Input", "messages: {name}")
 def test_bad_messages_are_not_sent(client: promptlathe.Client, name: str) -> None:
     make, faults = BAD_MESSAGES[name]
     messages = make()
@@ -207,6 +213,7 @@ NO_TEXT = [3, 1.5, float("nan"), True, b"a", ["a"], {"a": 1}, HostileObject(), r
 
 
 @pytest.mark.parametrize("value", NO_TEXT, ids=lambda value: type(value).__name__)
+@pytest.mark.fault("Input", "task: no string")
 def test_a_member_that_is_no_string_is_not_sent(client: promptlathe.Client, value: Any) -> None:
     assert refusal(client.generate, value) == [("task", "wrong_type")]
     assert refusal(client.generate, "a", target_model=value) == [("target_model", "wrong_type")]
@@ -220,6 +227,7 @@ def test_a_task_that_is_none_is_not_sent(client: promptlathe.Client) -> None:
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfff", HostileStr("\ud83d\udc4b")])
+@pytest.mark.fault("Input", "task: a lone surrogate")
 def test_a_member_with_a_lone_surrogate_is_not_sent(client: promptlathe.Client, text: str) -> None:
     assert refusal(client.generate, text) == [("task", "not_unicode")]
     for member in ("feedback", "system"):
@@ -310,6 +318,9 @@ def sentences(error: promptlathe.InvalidRequestError) -> dict[tuple[str, str], s
     return {(fault["path"], fault["code"]): fault["message"] for fault in error.errors}
 
 
+@pytest.mark.fault(
+    "Input", "messages: every fault at once", ends="InvalidRequestError that names all of them"
+)
 def test_a_prompt_with_every_fault_gets_all_of_them_in_one_error(
     client: promptlathe.Client,
 ) -> None:
@@ -420,6 +431,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.fault("Input", "NUL in a text", ends="sent as it is given")
 def test_nul_and_any_other_text_is_sent_exactly_as_given() -> None:
     messages = user([{"type": "text", "text": text} for text in TEXTS])
     body = sent_body(lambda client: client.improve(messages, system="\0", feedback="a\0b"))
@@ -428,6 +440,11 @@ def test_nul_and_any_other_text_is_sent_exactly_as_given() -> None:
     assert body == {"task": "a\0b", "target_model": "👋" * 256}
 
 
+@pytest.mark.fault(
+    "Input",
+    "subclasses of str, dict and list with hostile methods",
+    ends="sent by their content; none of the methods runs",
+)
 def test_subclasses_are_sent_by_their_content_and_none_of_their_methods_runs() -> None:
     messages = HostileTuple(
         [
@@ -508,6 +525,11 @@ def while_changing(
 
 
 @pytest.mark.usefixtures("quick_switches")
+@pytest.mark.fault(
+    "Input",
+    "messages that another thread changes meanwhile, as validate_messages sees them",
+    ends="valid as a whole, or InvalidRequestError",
+)
 def test_messages_that_another_thread_changes_are_in_or_out_but_never_a_crash() -> None:
     messages, step = changing_messages()
     outcomes = set()
@@ -555,6 +577,9 @@ def test_a_template_that_another_thread_changes_never_crashes() -> None:
 
 
 @pytest.mark.usefixtures("quick_switches")
+@pytest.mark.fault(
+    "Input", "bad messages that another thread changes meanwhile", ends="InvalidRequestError"
+)
 def test_a_bad_prompt_that_another_thread_changes_is_not_sent(client: promptlathe.Client) -> None:
     messages, step = changing_messages()
     # The last message is at fault whatever the others are.
@@ -594,6 +619,9 @@ def always_valid_messages() -> tuple[list[Any], Callable[[int], None]]:
 
 
 @pytest.mark.usefixtures("quick_switches")
+@pytest.mark.fault(
+    "Input", "valid messages that another thread changes meanwhile", ends="sent whole and valid"
+)
 def test_what_is_sent_while_another_thread_changes_it_is_a_whole_prompt() -> None:
     messages, step = always_valid_messages()
     enough = threading.Event()
@@ -634,6 +662,7 @@ def assert_refused(make: Callable[[], Any], hidden: str | None = None) -> None:
     with pytest.raises(promptlathe.ConfigurationError) as caught:
         make()
     assert isinstance(caught.value, ValueError)
+    seen.append(Outcome("ConfigurationError", "", 0, 0.0))
     shown = "".join(traceback.format_exception_only(caught.value)) + repr(caught.value.__dict__)
     assert str(caught.value).strip()
     if hidden is not None:
@@ -641,6 +670,7 @@ def assert_refused(make: Callable[[], Any], hidden: str | None = None) -> None:
 
 
 @pytest.mark.parametrize("text", smuggling)
+@pytest.mark.fault("Input", "CR, LF or NUL in a key")
 def test_a_key_with_a_line_end_or_nul_is_refused_unseen(silent: Silent, text: str) -> None:
     assert_refused(lambda: promptlathe.Client(text, base_url=silent.url), "secret")
     assert_refused(lambda: promptlathe.Client(auth_token=text, base_url=silent.url), "secret")
@@ -648,6 +678,7 @@ def test_a_key_with_a_line_end_or_nul_is_refused_unseen(silent: Silent, text: st
 
 @pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
 @pytest.mark.parametrize("bad", ["\r", "\n", "\r\n"])
+@pytest.mark.fault("Input", "CR or LF in a key of the environment")
 def test_a_key_of_the_environment_is_refused_unseen(
     silent: Silent, monkeypatch: pytest.MonkeyPatch, name: str, bad: str
 ) -> None:
@@ -658,6 +689,7 @@ def test_a_key_of_the_environment_is_refused_unseen(
 
 
 @pytest.mark.parametrize("text", smuggling)
+@pytest.mark.fault("Input", "CR, LF or NUL in a header")
 def test_a_header_with_a_line_end_or_nul_is_refused(
     silent: Silent, client: promptlathe.Client, text: str
 ) -> None:
@@ -673,6 +705,7 @@ def test_a_header_with_a_line_end_or_nul_is_refused(
 
 
 @pytest.mark.parametrize("text", smuggling)
+@pytest.mark.fault("Input", "CR, LF or NUL in a beta")
 def test_a_beta_with_a_line_end_or_nul_is_refused(
     silent: Silent, client: promptlathe.Client, text: str
 ) -> None:
@@ -683,6 +716,7 @@ def test_a_beta_with_a_line_end_or_nul_is_refused(
 
 
 @pytest.mark.parametrize("bad", SMUGGLED)
+@pytest.mark.fault("Input", "CR, LF or NUL in a URL")
 def test_an_address_with_a_line_end_or_nul_is_refused(silent: Silent, bad: str) -> None:
     for url in (f"{silent.url}{bad}", f"{silent.url}/a{bad}/b", f"{bad}{silent.url}",
                 silent.url.replace("127", f"127{bad}"), f"ht{bad}tp://127.0.0.1"):  # fmt: skip
@@ -692,11 +726,13 @@ def test_an_address_with_a_line_end_or_nul_is_refused(silent: Silent, bad: str) 
     )
 
 
+@pytest.mark.fault("Input", "NUL in the name of a CA file")
 def test_a_ca_file_with_nul_is_refused(silent: Silent) -> None:
     assert_refused(lambda: promptlathe.Client(KEY, base_url=silent.url, ca_file="a\0b"))
 
 
 @pytest.mark.parametrize("value", [3, b"key", ["key"], 1.5, HostileObject()])
+@pytest.mark.fault("Input", "options of the wrong type", ends="TypeError")
 def test_options_of_the_wrong_type_are_type_errors(
     silent: Silent, client: promptlathe.Client, value: Any
 ) -> None:

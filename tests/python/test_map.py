@@ -732,6 +732,11 @@ LEAVING = [leave_by_break, leave_by_exception, leave_by_close, leave_by_with, le
 
 
 @pytest.mark.parametrize("leave", LEAVING)
+@pytest.mark.fault(
+    "Process",
+    "a map is left or collected, calls in flight",
+    ends="the connections are closed; the client goes on",
+)
 def test_leaving_early_cancels_the_rest(
     server: Server, client: Client, never: threading.Event, leave: Callable[[Map[Any]], None]
 ) -> None:
@@ -834,6 +839,7 @@ def test_closing_ends_a_map_between_two_results(
     original.close()
 
 
+@pytest.mark.fault("Process", "close during a map", ends="ClientClosedError")
 def test_closing_ends_a_map_that_waits(
     server: Server, client: Client, never: threading.Event
 ) -> None:
@@ -923,6 +929,11 @@ def test_deadlines_count_while_it_waits(
 
 
 @pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.fault(
+    "Process",
+    "Ctrl-C in a map",
+    ends="KeyboardInterrupt; the rest is cancelled, the client goes on",
+)
 def test_ctrl_c(server: Server, client: Client, never: threading.Event, ordered: bool) -> None:
     """The rest is cancelled, and the client goes on."""
     server.script([{"until": never}] * 8)

@@ -598,6 +598,7 @@ def test_copies_of_a_subclass(promptlathe_server: Server) -> None:
 # ---- The end of a client ------------------------------------------------------------------------
 
 
+@pytest.mark.fault("Process", "close, twice", ends="nothing; later calls: ClientClosedError")
 def test_a_closed_client(promptlathe_server: Server) -> None:
     client = client_of(promptlathe_server)
     raw = client.with_raw_response
@@ -629,6 +630,7 @@ def test_a_context_manager_closes_also_after_a_failure(promptlathe_server: Serve
 
 
 @pytest.mark.parametrize("through_copy", [False, True])
+@pytest.mark.fault("Process", "close during calls", ends="ClientClosedError")
 def test_close_ends_calls_in_flight(promptlathe_server: Server, through_copy: bool) -> None:
     """Those who wait get ClientClosedError at once; the server sees the connections end."""
     never = threading.Event()
@@ -703,6 +705,7 @@ def test_closing_a_copy_ends_its_own_calls_alone(promptlathe_server: Server) -> 
     client.close()
 
 
+@pytest.mark.fault("Process", "garbage collection of a client", ends="its connections are closed")
 def test_a_collected_client_closes_silently(promptlathe_server: Server) -> None:
     client = client_of(promptlathe_server)
     client.generate(TASK)

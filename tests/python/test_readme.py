@@ -161,7 +161,7 @@ def test_options_of_the_client() -> None:
 
 
 def test_files_that_are_named_are_there() -> None:
-    for path in re.findall(r"\b(?:examples|csrc|python|docs)/[\w./]*\w", README):
+    for path in re.findall(r"\b(?:examples|csrc|python|docs)/[\w./-]*\w", README):
         assert (ROOT / path).exists(), path
     for path in re.findall(r"`(\w+\.md)`", README):
         assert (ROOT / path).exists(), path

@@ -97,6 +97,7 @@ def ends_in_time(client: Any, phase: str, **options: Any) -> None:
 # ---- Before anything is said --------------------------------------------------------------------
 
 
+@pytest.mark.fault("Dark routes", "in connect, both times")
 def test_dark_in_connect(far: Far, darken: Callable[[], None], over: Any, client_of: Any) -> None:
     with FarServer(far, over(serve)) as server, client_of(server) as client:
         darken()
@@ -106,6 +107,7 @@ def test_dark_in_connect(far: Far, darken: Callable[[], None], over: Any, client
         recovers(client, far, threading.Event())
 
 
+@pytest.mark.fault("Dark routes", "in connect, so that no neighbour answers, no retries")
 def test_no_neighbour_answers(far: Far) -> None:
     """The system gives up on an unplugged neighbour, after three seconds, before the client does."""
     with FarServer(far, serve) as server, Sync(server.url, allow_http=True) as client:
@@ -115,6 +117,7 @@ def test_no_neighbour_answers(far: Far) -> None:
         recovers(client, far, threading.Event())
 
 
+@pytest.mark.fault("Dark routes", "no route at all")
 def test_no_route(far: Far) -> None:
     """The client's own system knows that nobody can be reached."""
     with FarServer(far, serve) as server, Sync(server.url, allow_http=True) as client:
@@ -127,6 +130,7 @@ def test_no_route(far: Far) -> None:
         recovers(client, far, threading.Event())
 
 
+@pytest.mark.fault("Dark routes", "in the handshake, no retries")
 def test_dark_in_the_handshake(
     far: Far,
     darken: Callable[[], None],
@@ -157,6 +161,7 @@ def test_dark_in_the_handshake(
 # ---- Within a call ------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("Dark routes", "in the request")
 def test_dark_in_the_request(
     far: Far, darken: Callable[[], None], over: Any, client_of: Any
 ) -> None:
@@ -172,6 +177,7 @@ def test_dark_in_the_request(
         recovers(client, far, lit)
 
 
+@pytest.mark.fault("Dark routes", "before the answer")
 def test_dark_before_the_answer(
     far: Far, darken: Callable[[], None], over: Any, client_of: Any
 ) -> None:
@@ -188,6 +194,7 @@ def test_dark_before_the_answer(
         recovers(client, far, lit)
 
 
+@pytest.mark.fault("Dark routes", "within the body")
 def test_dark_within_the_body(
     far: Far, darken: Callable[[], None], over: Any, client_of: Any
 ) -> None:
@@ -206,6 +213,7 @@ def test_dark_within_the_body(
         recovers(client, far, lit)
 
 
+@pytest.mark.fault("Dark routes", "before a call on a kept connection")
 def test_dark_before_a_call_on_a_kept_connection(
     far: Far, darken: Callable[[], None], over: Any, client_of: Any
 ) -> None:
@@ -219,6 +227,7 @@ def test_dark_before_a_call_on_a_kept_connection(
         assert len(server.connections) > kept
 
 
+@pytest.mark.fault("Dark routes", "for a moment, before the answer")
 def test_dark_for_a_moment(far: Far, darken: Callable[[], None], over: Any, client_of: Any) -> None:
     """The systems say again what was lost: it costs the call time, and no attempt."""
     lit = threading.Event()

@@ -142,6 +142,7 @@ SLOW = {"bandwidth of less than the answer", "slicer that drips, down"}
 CASES = [(name, way) for way in WAYS for name in ROWS if way == "sync" or name not in SLOW]
 
 
+@pytest.mark.fault("Toxics", "{name}")
 @pytest.mark.parametrize(("name", "manner"), CASES)
 def test_toxic(name: str, manner: str, toxiproxy: Toxiproxy) -> None:
     row, cured = ROWS[name], threading.Event()
@@ -161,6 +162,7 @@ KEPT = ["latency, up", "jitter, down", "slicer, up", "slicer, down", "timeout of
 KEPT += ["timeout of 0, down", "timeout, up", "timeout, down", "reset_peer, up", "reset_peer, down"]
 
 
+@pytest.mark.fault("Toxics on a kept connection", "{name}")
 @pytest.mark.parametrize("name", KEPT)
 def test_toxic_on_a_kept_connection(name: str, toxiproxy: Toxiproxy) -> None:
     """It comes between two calls, to a connection that is there."""
@@ -179,6 +181,7 @@ def test_toxic_on_a_kept_connection(name: str, toxiproxy: Toxiproxy) -> None:
 # ---- Down ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("A proxy that goes down", "between two calls")
 def test_down(way: Any, toxiproxy: Toxiproxy) -> None:
     with (
         RawServer(serve) as server,
@@ -193,6 +196,7 @@ def test_down(way: Any, toxiproxy: Toxiproxy) -> None:
         assert client.generate(TASK) == ANSWER
 
 
+@pytest.mark.fault("A proxy that goes down", "during a call")
 def test_down_during_a_call(way: Any, toxiproxy: Toxiproxy) -> None:
     goes_down = threading.Event()
 
@@ -236,6 +240,7 @@ HANDSHAKES = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("Toxics in the handshake", "{id}")
 @pytest.mark.parametrize("row", HANDSHAKES.values(), ids=HANDSHAKES.keys())
 def test_toxic_within_the_handshake(
     row: Row, toxiproxy: Toxiproxy, context: ssl.SSLContext, authority: Authority

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -11,7 +12,7 @@ import time
 
 from promptlathe import APIConnectionError, APIError, APITimeoutError, Client, Timeout
 
-from faults.outcome import KEY, TASK
+from faults.outcome import KEY, TASK, WAYS
 
 HOST = "api.example.invalid"  # 127.0.0.1 by lookup.c
 
@@ -98,6 +99,36 @@ def one_call(url: str, ca_file: str) -> None:
             say(text_of(client.generate(TASK)))
         except APIConnectionError as error:
             say(error.phase, error)
+
+
+def no_descriptors(url: str, way: str) -> None:
+    """Calls of a client that has a connection and of one that has none, while the process cannot
+    open anything and once it can again."""
+    with WAYS[way](url, max_retries=0) as used, WAYS[way](url, max_retries=0) as new:
+        say(text_of(used.generate(TASK)))
+        taken = fill_descriptors()
+        for client in (used, new, used, new):
+            try:
+                say(text_of(client.generate(TASK)))
+            except MemoryError:
+                say("MemoryError")
+        for number in taken:
+            os.close(number)
+        for client in (used, new):
+            say(text_of(client.generate(TASK)))
+
+
+def fill_descriptors() -> list[int]:
+    """Open all that there can be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    taken = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        assert error.errno == errno.EMFILE
+    return taken
 
 
 def peak() -> int:

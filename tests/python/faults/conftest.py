@@ -1,69 +1,22 @@
-"""Certificates, the look-up that can be told to hang, children that use it, and the table of rows."""
+"""Certificates, the look-up that can be told to hang, and children that use it."""
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faults import outcome, table
-from faults.outcome import client_for
-from faults.raw_server import RawServer, serve
+from faults import outcome
+from faults.rows import libcurl_version
 from faults.tls import Authority
 
 HERE = Path(__file__).resolve().parent
-FAULTS = pytest.StashKey[dict[table.Row, list[outcome.Outcome]]]()
-PASSED = pytest.StashKey[bool]()
-
 Child = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("faults")
-    group.addoption("--fault-table", metavar="FILE", help="write the table of the fault rows")
-    group.addoption("--fault-rows", action="store_true", help="print the rows, one in a line")
-    group.addoption("--fault-late", action="store_true", help="only rows that a limit ends")
-    group.addoption("--fault-times", metavar="FILE", help="add the lateness of each row to a file")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        "fault(layer, name): a row of the fault table; the name may hold {parameters} and {id}",
-    )
-    config.stash[FAULTS] = {}
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--fault-rows", False):
-        rows = dict.fromkeys(filter(None, map(table.row_of, items)))
-        print("", *(f"row: {layer} | {name}" for layer, name in rows), sep="\n")
-    if config.getoption("--fault-late", False):
-        late = table.late_rows()
-        items[:] = [item for item in items if table.row_of(item) in late]
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    rows = session.config.stash[FAULTS]
-    if path := session.config.getoption("--fault-table", None):
-        Path(path).write_text(table.written(rows, libcurl_version()), encoding="utf-8")
-    if path := session.config.getoption("--fault-times", None):
-        table.add_times(Path(path), rows)
-
-
-@functools.cache
-def libcurl_version() -> str:
-    """The version of libcurl, as the client tells it to a service."""
-    with RawServer(serve) as server, client_for(server.url) as client:
-        client.generate("Say hello")
-        agent: str = server.requests[0].headers["user-agent"]
-    return agent.partition("libcurl/")[2].split()[0]
 
 
 @pytest.fixture(scope="session")
@@ -76,33 +29,6 @@ def libcurl() -> tuple[int, ...]:
 def way(request: pytest.FixtureRequest) -> Any:
     """Each manner of calling, as a class to be made with a URL and a client's options."""
     return request.param
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if call.when == "call":
-        item.stash[PASSED] = report.passed
-    return report
-
-
-@pytest.fixture(autouse=True)
-def recorded(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Note what a row of the table ended in: alike in every way of calling, and as docs/ says."""
-    outcome.seen.clear()
-    yield
-    row = table.row_of(request.node)
-    if row is None or not request.node.stash.get(PASSED, False):
-        return
-    assert outcome.seen, f"{row}: the test made no call by failure() or success()"
-    first = outcome.seen[0]
-    found = request.config.stash[FAULTS].setdefault(row, [])
-    found.append(first)
-    table.same(row, found[0], first)
-    if not request.config.getoption("--fault-table", None):
-        table.compare(row, first, libcurl_version)
 
 
 def descriptors() -> set[tuple[str, str]]:

@@ -24,6 +24,11 @@ def clock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seconds", [DAY, -DAY], ids=["on", "back"])
 @pytest.mark.parametrize("manner", WAYS)
+@pytest.mark.fault(
+    "Process",
+    "the clock set a day on or back, in calls and between",
+    ends="deadlines, back-off, hints and pacing do not notice",
+)
 def test_wall_clock_is_set(manner: str, seconds: int, clock_library: Path) -> None:
     """What `faults.clocks` lists: deadlines, back-off, hints and pacing go by another clock."""
     path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]

@@ -96,6 +96,7 @@ def unanswered_syns(port: int) -> int:
 # ---- Where a call may be when it comes ----------------------------------------------------------
 
 
+@pytest.mark.fault("Process", "Ctrl-C in resolve", ends="KeyboardInterrupt; the client goes on")
 def test_in_resolve(child: Child) -> None:
     with RawServer(serve) as server:
         ended = child("interrupt_in_resolve", server.port, hangs=1)
@@ -105,6 +106,7 @@ def test_in_resolve(child: Child) -> None:
         assert float(took) < SOON, f"{took} s from the signal to the exception"
 
 
+@pytest.mark.fault("Process", "Ctrl-C in connect", ends="KeyboardInterrupt; the client goes on")
 def test_in_connect() -> None:
     with FullListener() as listener:
         waiting = unanswered_syns(listener.port)
@@ -122,6 +124,7 @@ def test_in_connect() -> None:
             assert error.phase == "wait"  # connected, and nobody reads
 
 
+@pytest.mark.fault("Process", "Ctrl-C in handshake", ends="KeyboardInterrupt; the client goes on")
 def test_in_tls() -> None:
     greeted = threading.Event()
 
@@ -138,6 +141,7 @@ def test_in_tls() -> None:
             assert seen_to_close(server.connections[0])
 
 
+@pytest.mark.fault("Process", "Ctrl-C in send", ends="KeyboardInterrupt; the client goes on")
 def test_in_send() -> None:
     def handle(connection: Connection) -> None:
         connection.head()
@@ -163,6 +167,11 @@ WAITS = {
 
 @pytest.mark.parametrize("handler", WAITS.values(), ids=WAITS.keys())
 @pytest.mark.parametrize("timeout", [None, 30])
+@pytest.mark.fault(
+    "Process",
+    "Ctrl-C in wait, in the headers, in the body",
+    ends="KeyboardInterrupt; the client goes on",
+)
 def test_in_wait(handler: Callable[[Connection], None], timeout: float | None) -> None:
     with RawServer(handler, serve) as server, client_for(server.url, timeout=timeout) as client:
         with interrupted(lambda: server.wait_for_requests(1)):
@@ -193,6 +202,7 @@ def test_in_a_stream_that_never_rests() -> None:
         assert usable(client)
 
 
+@pytest.mark.fault("Process", "Ctrl-C in back-off", ends="KeyboardInterrupt; the client goes on")
 def test_in_back_off() -> None:
     """The answer asks to wait a minute; the connection's end tells that it was read."""
     response = answer(500, b"{}", ["retry-after: 60", "connection: close"])
@@ -247,6 +257,11 @@ def answered_later(go: threading.Event) -> Callable[[Connection], None]:
     return handle
 
 
+@pytest.mark.fault(
+    "Process",
+    "Ctrl-C while another thread drives, or follows",
+    ends="KeyboardInterrupt; the other calls go on",
+)
 def test_as_a_follower() -> None:
     """Another thread leads; its call goes on."""
     go = threading.Event()
@@ -265,6 +280,11 @@ def test_as_a_follower() -> None:
         assert usable(client)
 
 
+@pytest.mark.fault(
+    "Process",
+    "Ctrl-C while another thread drives, or follows",
+    ends="KeyboardInterrupt; the other calls go on",
+)
 def test_as_the_leader() -> None:
     """The others follow; one of them takes the lead over."""
     go = threading.Event()

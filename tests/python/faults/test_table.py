@@ -1,4 +1,4 @@
-"""docs/faults.md names the rows that there are, and no others; each row's own test compares more."""
+"""The tables name the rows that there are, and no others; each row's own test compares more."""
 
 from __future__ import annotations
 
@@ -9,20 +9,32 @@ from pathlib import Path
 
 from faults import table
 
-HERE = Path(__file__).resolve().parent
 
-
-def test_table_has_just_these_rows(root: Path) -> None:
-    """What a run of all files here would collect, also when this run collects less."""
+def rows_of(root: Path, *args: str) -> set[str]:
+    """What a run with these arguments would collect, also when this run collects less."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--fault-rows"]
+    path = [str(root / "tests/python"), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
-        [*command, "--collect-only", HERE],
+        [*command, "--collect-only", "-m", "fault", *args],
         cwd=root,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = {line for line in done.stdout.splitlines() if line.startswith("row: ")}
-    assert rows == {f"row: {layer} | {name}" for layer, name in table.read()}
-    assert {row.split(" | ")[0].removeprefix("row: ") for row in rows} == set(table.LAYERS)
+    return {line for line in done.stdout.splitlines() if line.startswith("row: ")}
+
+
+def assert_named(rows: set[str], file: table.Table) -> None:
+    assert rows == {f"row: {layer} | {name}" for layer, name in table.read(file)}
+    assert {row.split(" | ")[0].removeprefix("row: ") for row in rows} == set(file.layers)
+
+
+def test_table_has_just_these_rows(root: Path) -> None:
+    assert_named(rows_of(root, "tests/python"), table.FAULTS)
+
+
+def test_table_of_the_networks_has_just_these_rows(root: Path) -> None:
+    """Those tests themselves need root."""
+    plugins = ["-p", "faults.rows", "-p", "faults.conftest"]
+    assert_named(rows_of(root, *plugins, "tests/full/networks"), table.NETWORK)

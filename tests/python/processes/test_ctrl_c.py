@@ -29,6 +29,7 @@ def cases() -> Iterator[tuple[str, str]]:
                 yield place, way
 
 
+@pytest.mark.fault("Process", "Ctrl-C in {place}", ends="KeyboardInterrupt; the client goes on")
 @pytest.mark.parametrize(("place", "way"), cases())
 def test_everywhere(place: str, way: str, authority: Authority, start: Start) -> None:
     make = CALLING.get(place, BehindGate)

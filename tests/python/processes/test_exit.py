@@ -18,6 +18,11 @@ WAYS = {"return": 0, "sys.exit": 3, "os._exit": 3, "exception": 1, "SIGTERM": -s
 
 @each_place
 @pytest.mark.parametrize("way", ["return", "sys.exit"])
+@pytest.mark.fault(
+    "Process",
+    "{way}, calls in flight in daemon threads",
+    ends="the program's own exit code, at once and without a word",
+)
 def test_everywhere(place: str, way: str, driver: str, authority: Authority, start: Start) -> None:
     end_at(place, way, driver, authority, start)
 
@@ -25,6 +30,11 @@ def test_everywhere(place: str, way: str, driver: str, authority: Authority, sta
 @each_driver
 @pytest.mark.parametrize("place", ["idle over TLS", "handshake", "eight calls"])
 @pytest.mark.parametrize("way", ["os._exit", "exception", "SIGTERM"])
+@pytest.mark.fault(
+    "Process",
+    "{way}, calls in flight in daemon threads",
+    ends="the program's own exit code, at once and without a word",
+)
 def test_however_it_ends(
     place: str, way: str, driver: str, authority: Authority, start: Start
 ) -> None:
@@ -54,6 +64,11 @@ def test_exit_in_a_thread(driver: str, authority: Authority, start: Start) -> No
 
 @each_driver
 @pytest.mark.parametrize("place", ["wait", "body over TLS", "eight calls"])
+@pytest.mark.fault(
+    "Process",
+    "end of the main thread, calls in flight in others",
+    ends="the calls are answered; exit code 0",
+)
 def test_threads_end_their_calls_first(
     place: str, driver: str, authority: Authority, start: Start
 ) -> None:
@@ -80,6 +95,9 @@ def test_ctrl_c_while_it_waits_for_threads(
 
 @each_driver
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.fault(
+    "Process", "calls and close at exit", ends="answers; ClientClosedError after close; exit code 0"
+)
 def test_handlers_of_the_end(
     tls: bool, driver: str, default_client: Any, authority: Authority, start: Start
 ) -> None:
@@ -113,6 +131,7 @@ def test_clients_in_every_place(
 
 
 @pytest.mark.parametrize("driver", ["sync"])
+@pytest.mark.fault("Process", "a call by a destructor at exit", ends="exit code 0, without a word")
 def test_destructor_that_calls(driver: str, authority: Authority, start: Start) -> None:
     with PLACES["idle"](authority) as stage:
         program = start("endings.calling_late", **stage.orders, driver=driver)

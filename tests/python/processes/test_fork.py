@@ -51,6 +51,9 @@ def assert_child(report: dict[str, Any], mark: str = "child") -> None:
 
 
 @each_place
+@pytest.mark.fault(
+    "Process", "fork: {place}", ends="each process has its own answers, over connections of its own"
+)
 def test_everywhere(place: str, driver: str, authority: Authority, start: Start) -> None:
     fork_at(place, "os._exit", driver, authority, start)
 
@@ -102,6 +105,11 @@ def assert_apart(stage: Stage) -> None:
 
 @each_driver
 @pytest.mark.parametrize("place", ["idle", "wait", "eight calls"])
+@pytest.mark.fault(
+    "Process",
+    "close while a child of a fork lives",
+    ends="ClientClosedError; the service sees the connections end",
+)
 def test_child_that_never_calls(
     place: str, driver: str, authority: Authority, start: Start
 ) -> None:
@@ -122,6 +130,11 @@ def test_child_that_never_calls(
 @each_caller
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.fault(
+    "Process",
+    "fork by a signal handler in a call",
+    ends="the call is answered in the parent, ClientClosedError in the child; both go on",
+)
 def test_in_a_signal_handler(
     way: str, tls: bool, driver: str, authority: Authority, start: Start
 ) -> None:
@@ -158,6 +171,11 @@ def test_in_a_logging_filter(driver: str, authority: Authority, start: Start) ->
 
 @each_driver
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.fault(
+    "Process",
+    "fork in a fork, calls in flight",
+    ends="each process has its own answers, over connections of its own",
+)
 def test_nested(tls: bool, driver: str, authority: Authority, start: Start) -> None:
     """A child forks with a call of its own in flight, and its child does."""
     with Stage(authority, tls=tls) as stage:
@@ -183,6 +201,11 @@ def test_nested(tls: bool, driver: str, authority: Authority, start: Start) -> N
 
 @each_driver
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.fault(
+    "Process",
+    "fork under 64 threads",
+    ends="each process has its own answers, over connections of its own",
+)
 def test_twenty_under_64_threads(
     tls: bool, driver: str, authority: Authority, start: Start
 ) -> None:

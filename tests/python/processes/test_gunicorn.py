@@ -114,6 +114,11 @@ def assert_apart(stage: Stage) -> None:
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.fault(
+    "Process",
+    "gunicorn --preload, {kind} workers, reloaded in calls",
+    ends="each process has its own answers, over connections of its own",
+)
 def test_every_worker_calls(kind: str, tls: bool, authority: Authority, serve: Any) -> None:
     """A graceful reload with calls in flight in each worker; then a graceful end."""
     options, room = KINDS[kind]

@@ -34,6 +34,11 @@ def assert_worked(results: list[Any], count: int) -> None:
 @each_driver
 @each_scheme
 @each_method
+@pytest.mark.fault(
+    "Process",
+    "multiprocessing by {method}",
+    ends="each process has its own answers, over connections of its own",
+)
 def test_processes(
     method: str, inherits: bool, tls: bool, driver: str, authority: Authority, start: Start
 ) -> None:
@@ -53,6 +58,11 @@ def test_processes(
 @each_driver
 @each_method
 @pytest.mark.parametrize("kind", ["pool", "executor"])
+@pytest.mark.fault(
+    "Process",
+    "pools and executors by {method}",
+    ends="each process has its own answers; errors are pickled, a client is refused",
+)
 def test_pools(
     kind: str, method: str, inherits: bool, driver: str, authority: Authority, start: Start
 ) -> None:

@@ -20,6 +20,9 @@ each_scheme = pytest.mark.parametrize("tls", [False, True], ids=["http", "https"
 
 @each_kind
 @each_scheme
+@pytest.mark.fault(
+    "Process", "calls in four subinterpreters at once", ends="each has its own answers"
+)
 def test_calls_at_once(
     kind: dict[str, bool], tls: bool, authority: Authority, start: Start
 ) -> None:
@@ -63,6 +66,7 @@ def test_default_clients(
 
 @each_kind
 @each_scheme
+@pytest.mark.fault("Process", "end of a subinterpreter that has clients", ends="nothing is left")
 def test_end_with_clients(
     kind: dict[str, bool], tls: bool, default_client: Any, authority: Authority, start: Start
 ) -> None:
@@ -117,6 +121,7 @@ def test_coming_and_going(kind: dict[str, bool], authority: Authority, start: St
         assert program.end() == 0
 
 
+@pytest.mark.fault("Process", "reload", ends="old and new clients go on")
 def test_reload(default_client: Any, authority: Authority, start: Start) -> None:
     with Stage(authority) as stage:
         default_client(stage)
