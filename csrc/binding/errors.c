@@ -361,9 +361,13 @@ PyObject *lathe_py_raise(lathe_py_state *state, const lathe_error *error)
 {
     if (error->code == LATHE_HOST && PyErr_Occurred())
         return NULL;
-    if (error->code == LATHE_MEMORY)
+    if (error->code == LATHE_MEMORY && !error->message[0])
         return PyErr_NoMemory();
     PyErr_Clear();
+    if (error->code == LATHE_MEMORY) {
+        PyErr_SetString(PyExc_MemoryError, error->message);
+        return NULL;
+    }
     PyObject *class = class_of(state, error->code);
     PyObject *text = lathe_py_string(error->message);
     PyObject *exception = text ? PyObject_CallFunctionObjArgs(class, text, NULL) : NULL;

@@ -154,9 +154,11 @@ static void note_request(PyObject *failure, size_t index)
 {
     char text[64];
     snprintf(text, sizeof text, "in requests[%zu]", index);
-    PyObject *done = PyObject_CallMethod(failure, "add_note", "s", text);
+    PyObject *add = lathe_py_attribute(failure, "add_note");
+    PyObject *done = add ? PyObject_CallFunction(add, "s", text) : NULL;
     if (!done)
         PyErr_Clear();
+    Py_XDECREF(add);
     Py_XDECREF(done);
 }
 

@@ -110,8 +110,8 @@ def no_descriptors(url: str, way: str) -> None:
         for client in (used, new, used, new):
             try:
                 say(text_of(client.generate(TASK)))
-            except MemoryError:
-                say("MemoryError")
+            except MemoryError as error:
+                say("MemoryError" if "file descriptors" in str(error) else repr(error))
         for number in taken:
             os.close(number)
         for client in (used, new):
