@@ -168,14 +168,15 @@ def measure_http2(name: str, delay: float = 0.5) -> Any:
         folder = Path(text)
         authority = Authority(folder, "authority")
         authority.issue("127.0.0.1")
-        both = next(path for path in folder.glob("*.pem") if path != authority.file)
+        certificate = next(folder.glob("server-*.pem"))
+        pair = [certificate.with_suffix(".key"), certificate]
         answer = folder / "v1/experimental/generate_prompt"
         answer.parent.mkdir(parents=True)
         answer.write_bytes(good(2000))
         with (folder / "log").open("w+") as log:
             port = free_port()
             nghttpd = subprocess.Popen(
-                ["nghttpd", "-v", "-d", folder, "-a", "127.0.0.1", str(port), both, both],
+                ["nghttpd", "-v", "-d", folder, "-a", "127.0.0.1", str(port), *pair],
                 stdout=log,
                 stderr=subprocess.DEVNULL,  # tells of each handshake
             )
