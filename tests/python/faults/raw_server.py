@@ -151,7 +151,7 @@ class RawServer:
         self.connections: list[Connection] = []
         self.requests: list[Request] = []  # of all connections, as they came
         self.stopping = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.authority = f"127.0.0.1:{self.port}"
