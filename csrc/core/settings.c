@@ -340,7 +340,8 @@ static lathe_code make_agent(lathe_settings *settings, const char *host_agent, l
     return code ? lathe_fail(error, code, NULL) : LATHE_OK;
 }
 
-static lathe_code make_target(const char *base, const char *path, lathe_target *target)
+static lathe_code make_target(const char *base, const char *path, lathe_target *target,
+                              lathe_error *error)
 {
     lathe_buf url;
     lathe_buf_init(&url, SIZE_MAX);
@@ -348,18 +349,23 @@ static lathe_code make_target(const char *base, const char *path, lathe_target *
     if (!code && !(target->url = lathe_buf_steal(&url, NULL)))
         code = LATHE_MEMORY;
     lathe_buf_clear(&url);
-    CURLU *address = code ? NULL : curl_url();
-    target->address = address;
-    return address && !curl_url_set(address, CURLUPART_URL, target->url, 0) ? LATHE_OK
-                                                                            : LATHE_MEMORY;
+    CURLU *address = target->address = code ? NULL : curl_url();
+    CURLUcode status =
+        address ? curl_url_set(address, CURLUPART_URL, target->url, 0) : CURLUE_OUT_OF_MEMORY;
+    if (status == CURLUE_OUT_OF_MEMORY)
+        return lathe_fail(error, LATHE_MEMORY, NULL);
+    if (status) /* a host's escapes are resolved by now: %7F is a character that no host has */
+        return lathe_fail(error, LATHE_CONFIGURATION, "the base URL is no usable URL: %s",
+                          curl_url_strerror(status));
+    return LATHE_OK;
 }
 
 static lathe_code make_targets(lathe_settings *settings, lathe_error *error)
 {
     for (int verb = 0; verb < LATHE_VERBS; verb++)
         if (make_target(settings->base_url, lathe_verb_path((lathe_verb)verb),
-                        &settings->targets[verb]))
-            return lathe_fail(error, LATHE_MEMORY, NULL);
+                        &settings->targets[verb], error))
+            return error->code;
     return LATHE_OK;
 }
 

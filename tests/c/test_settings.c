@@ -135,6 +135,7 @@ TEST(urls)
     check_bad_url("https://exa mple.com", "base_url");
     check_bad_url("https://example.com\r\nx: y", "base_url");
     check_bad_url("https://example.com:99999", "base_url");
+    check_bad_url("https://example%7F.com", "base URL");
     check_bad_url("", "https://");
     options.allow_http = true;
     check_url("http://example.com", "http://example.com");
