@@ -1,38 +1,43 @@
 #include "support_alloc.h"
 
 #include <jansson.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "test.h"
 
-static atomic_size_t blocks, countdown;
-static atomic_bool failed, go_on;
+static atomic_size_t blocks;
+static alloc_plan plan;
 static void (*_Atomic on_free)(void);
 
-/* Whether this allocation is to fail. */
-static bool fails(void)
+void alloc_plan_set(alloc_plan *self, size_t nth, bool on)
 {
-    if (go_on && failed)
+    self->failed = false;
+    self->go_on = on;
+    self->countdown = nth;
+}
+
+bool alloc_plan_fails(alloc_plan *self)
+{
+    if (self->go_on && self->failed)
         return true;
-    size_t left = countdown;
-    while (left && !atomic_compare_exchange_weak(&countdown, &left, left - 1))
+    size_t left = self->countdown;
+    while (left && !atomic_compare_exchange_weak(&self->countdown, &left, left - 1))
         ;
     if (left == 1)
-        failed = true;
+        self->failed = true;
     return left == 1;
 }
 
 static void *count_malloc(size_t size)
 {
-    void *block = fails() ? NULL : malloc(size);
+    void *block = alloc_plan_fails(&plan) ? NULL : malloc(size);
     blocks += block != NULL;
     return block;
 }
 
 static void *count_realloc(void *block, size_t size)
 {
-    void *moved = fails() ? NULL : realloc(block, size);
+    void *moved = alloc_plan_fails(&plan) ? NULL : realloc(block, size);
     blocks += moved && !block;
     return moved;
 }
@@ -60,14 +65,12 @@ size_t alloc_blocks(void)
 
 void alloc_fail_at(size_t nth, bool on)
 {
-    failed = false;
-    go_on = on;
-    countdown = nth;
+    alloc_plan_set(&plan, nth, on);
 }
 
 bool alloc_failed(void)
 {
-    return failed;
+    return plan.failed;
 }
 
 void alloc_on_free(void (*hook)(void))

@@ -3,10 +3,22 @@
 #ifndef SUPPORT_ALLOC_H
 #define SUPPORT_ALLOC_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "promptlathe.h"
+
+/* Which allocation fails; all zero: none. */
+typedef struct alloc_plan {
+    atomic_size_t countdown;
+    atomic_bool failed, go_on;
+} alloc_plan;
+
+/* The nth from now on fails (1 is the next one; 0: none), with `on` every one after it too. */
+void alloc_plan_set(alloc_plan *plan, size_t nth, bool on);
+/* Whether the allocation that is now asked for is to fail. */
+bool alloc_plan_fails(alloc_plan *plan);
 
 /* Before anything of the library is alive; test_main does it. */
 void alloc_install(void);
@@ -14,8 +26,7 @@ void alloc_install(void);
 /* Blocks that are alive. */
 size_t alloc_blocks(void);
 
-/* Makes the nth allocation from now on fail (1 is the next one; 0: none), with `on` every one after
- * it too. */
+/* As alloc_plan_set, for this allocator. */
 void alloc_fail_at(size_t nth, bool on);
 /* Whether it did fail. */
 bool alloc_failed(void);

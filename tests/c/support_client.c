@@ -47,15 +47,20 @@ lathe_call *call_started(lathe_client *client, const lathe_options *options)
     return call;
 }
 
-lathe_code call_finish(lathe_call *call, lathe_error *error)
+lathe_code call_take(lathe_call *call, lathe_error *error)
 {
     lathe_response *response;
-    while (lathe_call_wait(call, INFINITY, false) != LATHE_WAIT_DONE)
-        continue;
     lathe_code code = lathe_call_result(call, &response, error);
     lathe_response_free(response);
     lathe_call_free(call);
     return code;
+}
+
+lathe_code call_finish(lathe_call *call, lathe_error *error)
+{
+    while (lathe_call_wait(call, INFINITY, false) != LATHE_WAIT_DONE)
+        continue;
+    return call_take(call, error);
 }
 
 lathe_code call_whole(lathe_client *client, const lathe_options *options, lathe_error *error,

@@ -19,7 +19,9 @@ lathe_call *call_started(lathe_client *client, const lathe_options *options);
  * error. */
 lathe_code call_whole(lathe_client *client, const lathe_options *options, lathe_error *error,
                       int *attempts);
-/* Waits for the end, takes the result and frees the call. */
+/* Takes the result of a call that has ended, and frees the call. */
+lathe_code call_take(lathe_call *call, lathe_error *error);
+/* The same once it has ended. */
 lathe_code call_finish(lathe_call *call, lathe_error *error);
 
 #endif

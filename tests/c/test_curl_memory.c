@@ -18,28 +18,8 @@ static lathe_error error;
 
 /* ---- libcurl's memory ------------------------------------------------------------------------ */
 
-static atomic_size_t blocks, countdown;
-static atomic_bool failed, go_on;
-
-/* Like support_alloc.h, for libcurl alone. */
-static bool fails(void)
-{
-    if (go_on && failed)
-        return true;
-    size_t left = countdown;
-    while (left && !atomic_compare_exchange_weak(&countdown, &left, left - 1))
-        ;
-    if (left == 1)
-        failed = true;
-    return left == 1;
-}
-
-static void fail_at(size_t nth, bool on)
-{
-    failed = false;
-    go_on = on;
-    countdown = nth;
-}
+static atomic_size_t blocks;
+static alloc_plan plan;
 
 static void *counted(void *block)
 {
@@ -49,17 +29,17 @@ static void *counted(void *block)
 
 static void *curl_malloc(size_t size)
 {
-    return fails() ? NULL : counted(malloc(size));
+    return alloc_plan_fails(&plan) ? NULL : counted(malloc(size));
 }
 
 static void *curl_zeroed(size_t count, size_t size)
 {
-    return fails() ? NULL : counted(calloc(count, size));
+    return alloc_plan_fails(&plan) ? NULL : counted(calloc(count, size));
 }
 
 static void *curl_resized(void *block, size_t size)
 {
-    void *moved = fails() ? NULL : realloc(block, size);
+    void *moved = alloc_plan_fails(&plan) ? NULL : realloc(block, size);
     blocks += moved && !block;
     return moved;
 }
@@ -167,13 +147,13 @@ static void begin_failing(const setting *set, size_t nth, bool on)
     if (set->ours)
         alloc_fail_at(nth, on);
     else
-        fail_at(nth, on);
+        alloc_plan_set(&plan, nth, on);
 }
 
 /* Whether it did. */
 static bool end_failing(const setting *set)
 {
-    bool hit = set->ours ? alloc_failed() : failed;
+    bool hit = set->ours ? alloc_failed() : plan.failed;
     begin_failing(set, 0, false);
     return hit;
 }

@@ -123,12 +123,8 @@ static void add(lathe_client *client, lathe_map *map)
 
 static lathe_code end_of(lathe_call *call)
 {
-    lathe_response *response;
     lathe_error_clear(&error);
-    lathe_code code = lathe_call_result(call, &response, &error);
-    lathe_response_free(response);
-    lathe_call_free(call);
-    return code;
+    return call_take(call, &error);
 }
 
 /* The next result; events are read and forgotten. */

@@ -63,13 +63,9 @@ static lathe_code next_end(lathe_loop *loop, double budget, void **tag)
         if (!call) {
             turn(loop, budget);
         } else if (what == LATHE_WAIT_DONE) {
-            lathe_response *response;
-            lathe_error_clear(&error);
-            lathe_code code = lathe_call_result(call, &response, &error);
             *tag = lathe_call_tag(call);
-            lathe_response_free(response);
-            lathe_call_free(call);
-            return code;
+            lathe_error_clear(&error);
+            return call_take(call, &error);
         }
     }
 }

@@ -68,12 +68,8 @@ static void add(const world *w, size_t number)
 
 static lathe_code end_of(lathe_call *call)
 {
-    lathe_response *response;
     lathe_error_clear(&error);
-    lathe_code code = lathe_call_result(call, &response, &error);
-    lathe_response_free(response);
-    lathe_call_free(call);
-    return code;
+    return call_take(call, &error);
 }
 
 /* The next item, and how it ended; false when there is none. Events are read and forgotten. */

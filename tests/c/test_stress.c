@@ -104,13 +104,10 @@ static lathe_call *call_new(lathe_client *client, const lathe_options *options)
 
 static void take_result(lathe_call *call)
 {
-    lathe_response *response = NULL;
     lathe_error error;
     lathe_error_init(&error);
-    ended[lathe_call_result(call, &response, &error)]++;
-    lathe_response_free(response);
+    ended[call_take(call, &error)]++;
     lathe_error_clear(&error);
-    lathe_call_free(call);
 }
 
 /* As an event loop does: waits for the descriptor, drives for a while, reaps. */
