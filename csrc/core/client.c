@@ -268,7 +268,7 @@ static lathe_engine *take_engine(lathe_client *client, lathe_role from, lathe_ro
     if (!engine && lathe_client_closed(client))
         lathe_fail(error, LATHE_CLIENT_CLOSED, NULL);
     else if (!engine)
-        lathe_fail(error, LATHE_MEMORY, "out of memory, or of file descriptors");
+        lathe_fail_lacking(error);
     return engine;
 }
 

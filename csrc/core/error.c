@@ -114,6 +114,11 @@ lathe_code lathe_fail(lathe_error *error, lathe_code code, const char *format, .
     return code;
 }
 
+lathe_code lathe_fail_lacking(lathe_error *error)
+{
+    return lathe_fail(error, LATHE_MEMORY, "out of memory, or of file descriptors");
+}
+
 void lathe_error_append(lathe_error *error, const char *format, ...)
 {
     size_t used = strlen(error->message);

@@ -12,6 +12,9 @@
 lathe_code lathe_fail(lathe_error *error, lathe_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same for what neither the system nor libcurl tells apart: LATHE_MEMORY. */
+lathe_code lathe_fail_lacking(lathe_error *error);
+
 /* Adds to the message. */
 void lathe_error_append(lathe_error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -119,12 +119,18 @@ static void end_call(lathe_flight *flight, lathe_call *call)
     lathe_engine_ended(flight->engine, call);
 }
 
+/* What failed stands in the call. */
+static void end_failed(lathe_flight *flight, lathe_call *call)
+{
+    call->error.attempts = call->attempts;
+    end_call(flight, call);
+}
+
 void lathe_flight_fail(lathe_flight *flight, lathe_call *call, lathe_code code)
 {
     lathe_error_clear(&call->error);
-    call->error.attempts = call->attempts;
     lathe_fail(&call->error, code, NULL);
-    end_call(flight, call);
+    end_failed(flight, call);
 }
 
 /* To close a connection libcurl looks through all to its host, from the oldest on: in any other
@@ -162,15 +168,6 @@ static double next_due(const lathe_flight *flight, lathe_call *call)
     return due;
 }
 
-/* libcurl does not tell what it lacks. */
-static void fail_to_begin(lathe_flight *flight, lathe_call *call)
-{
-    lathe_error_clear(&call->error);
-    call->error.attempts = call->attempts;
-    lathe_fail(&call->error, LATHE_MEMORY, "out of memory, or of file descriptors");
-    end_call(flight, call);
-}
-
 static void begin_attempt(lathe_flight *flight, lathe_call *call, bool fresh)
 {
     call->state = LATHE_CALL_RUNNING;
@@ -185,11 +182,13 @@ static void begin_attempt(lathe_flight *flight, lathe_call *call, bool fresh)
                                      .attempt = call->attempts,
                                      .connect_timeout = call->connect_timeout,
                                      .fresh = fresh};
-    lathe_code code = lathe_multi_begin(&flight->multi, &call->exchange, &outgoing);
-    if (code)
-        fail_to_begin(flight, call);
-    else
+    if (!lathe_multi_begin(&flight->multi, &call->exchange, &outgoing)) {
         lathe_heap_set(&flight->heap, &call->timer, next_due(flight, call)); /* it is in already */
+        return;
+    }
+    lathe_error_clear(&call->error);
+    lathe_fail_lacking(&call->error);
+    end_failed(flight, call);
 }
 
 static void start_attempt(lathe_flight *flight, lathe_call *call)

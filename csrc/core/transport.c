@@ -303,20 +303,15 @@ static void note_end(lathe_exchange *exchange, bool answered)
 /* libcurl 7.88 puts a second request on a busy connection of HTTP/1.1 when others to the host are
  * of HTTP/2 (its issue 4885), and then anybody reads anybody's answer. One that has just become
  * idle may still be counted as busy. */
-static bool is_of_use(const lathe_exchange *exchange, int fd, int local_port)
+static bool is_of_use(const lathe_carrier *carrier, int fd, bool tls)
 {
-    const lathe_carrier *carrier = lathe_multi_carrier(exchange->multi, fd, local_port);
-    return !(carrier && carrier->users && carrier->version == 1) &&
-           !lathe_multi_is_stale(fd, exchange->settings->https);
+    return !(carrier->users && carrier->version == 1) && !lathe_multi_is_stale(fd, tls);
 }
 
-static void join_connection(lathe_exchange *exchange, int fd, int local_port)
+static void join_connection(lathe_exchange *exchange, lathe_carrier *carrier, int fd)
 {
     exchange->carrier = fd;
-    exchange->port = local_port;
-    lathe_carrier *carrier = carrier_of(exchange);
-    if (!carrier)
-        return;
+    exchange->port = carrier->port;
     exchange->shared = carrier->users && !carrier->version;
     carrier->users++;
 }
@@ -334,12 +329,14 @@ static int before_request(void *self, char *address, char *local, int port, int 
     }
     exchange->connected = true;
     int fd = lathe_multi_find(exchange->multi, exchange->socket, local_port);
-    if (fd >= 0 && fd != exchange->socket && !is_of_use(exchange, fd, local_port)) {
+    lathe_carrier *carrier = lathe_multi_carrier(exchange->multi, fd, local_port);
+    if (carrier && fd != exchange->socket && !is_of_use(carrier, fd, exchange->settings->https)) {
         stop(exchange, LATHE_STOP_STALE, NULL);
         curl_easy_setopt(exchange->easy, CURLOPT_FORBID_REUSE, 1L); /* nor by others */
         return CURL_PREREQFUNC_ABORT;
     }
-    join_connection(exchange, fd, local_port);
+    if (carrier)
+        join_connection(exchange, carrier, fd);
     note_connection(exchange, local_port);
     return CURL_PREREQFUNC_OK;
 }

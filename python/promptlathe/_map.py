@@ -344,9 +344,10 @@ def _check(client: AsyncClient, concurrency: Any, **flags: object) -> int:
     if isinstance(concurrency, bool) or not hasattr(concurrency, "__index__"):
         kind = type(concurrency).__name__
         raise TypeError(f"concurrency must be an int, not {kind}")
-    if not 1 <= index(concurrency) <= _MOST:
+    count = index(concurrency)
+    if not 1 <= count <= _MOST:
         raise ConfigurationError(f"concurrency must be from 1 to {_MOST}")
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
-    return index(concurrency)
+    return count
