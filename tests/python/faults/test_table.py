@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from faults import table
 
 
@@ -30,8 +32,10 @@ def assert_named(rows: set[str], file: table.Table) -> None:
     assert {row.split(" | ")[0].removeprefix("row: ") for row in rows} == set(file.layers)
 
 
-def test_table_has_just_these_rows(root: Path) -> None:
-    assert_named(rows_of(root, "tests/python"), table.FAULTS)
+def test_table_has_just_these_rows(root: Path, pytestconfig: pytest.Config) -> None:
+    """Files that this run is told to ignore, as their tools cannot be had, can't be collected."""
+    ignored = [f"--ignore={file}" for file in pytestconfig.getoption("ignore") or []]
+    assert_named(rows_of(root, *ignored, "tests/python"), table.FAULTS)
 
 
 def test_table_of_the_networks_has_just_these_rows(root: Path) -> None:
