@@ -204,6 +204,14 @@ class _Work:
             if reader is not None:
                 self.driver.do(reader.cancel)
 
+    async def leave(self) -> None:
+        """Finish, and wait until nothing of the source runs any more."""
+        reader = self.reader
+        self.finish()
+        here = self.loop is asyncio.get_running_loop()
+        if reader is not None and here and reader is not asyncio.current_task():
+            await asyncio.wait([reader])
+
 
 def _wake(future: Future[None] | None) -> None:
     if future is not None and not future.done():
@@ -215,8 +223,12 @@ async def _read(work: _Work, source: AsyncIterator[Any]) -> None:
     assert work.loop is not None and work.driver is not None
     try:
         while work.wants():
-            work.add(await anext(source))
-            work.driver.attend()
+            request = await anext(source)
+            if (
+                not work.over
+            ):  # else the source did not heed the cancelling, or is what closed the map
+                work.add(request)
+                work.driver.attend()
     except StopAsyncIteration:
         work.stop(None)
     except BaseException as failure:
@@ -286,8 +298,11 @@ class AsyncMap(Generic[_T]):
         self._running = True
 
     async def aclose(self) -> None:
-        """Cancel what is in flight and end the iteration. May be called twice."""
-        self._work.finish()
+        """Cancel what is in flight and end the iteration. May be called twice.
+
+        When it returns, an asynchronous source that was being read has been cancelled and has ended.
+        """
+        await self._work.leave()
 
     async def __aenter__(self) -> Self:
         return self
@@ -299,7 +314,7 @@ class AsyncMap(Generic[_T]):
         traceback: TracebackType | None,
         /,
     ) -> None:
-        self._work.finish()
+        await self._work.leave()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an AsyncMap cannot be copied or pickled")

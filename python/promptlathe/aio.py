@@ -497,7 +497,8 @@ class AsyncClient:
         Notes
         -----
         Leaving a loop early and dropping the iterator, its ``aclose()``, and cancelling the task
-        that asks for a result all cancel what is in flight. After an exception the map is at its
+        that asks for a result all cancel what is in flight, and ``aclose()`` waits until an
+        asynchronous iterable that is being read has ended. After an exception the map is at its
         end: results that it has not given are lost. What is raised or given for a request has the
         note ``in requests[INDEX]``. Over HTTP/1.1 each call in flight has a connection, and with it
         a file descriptor, which the loop keeps for later calls.

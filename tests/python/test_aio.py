@@ -466,6 +466,12 @@ def requests_of(count: int) -> Iterator[dict[str, Any]]:
         yield {"verb": "generate", "task": f"task {index}"}
 
 
+async def still_running() -> set[asyncio.Task[Any]]:
+    """Tasks beside this one, but for those that end in their next turns."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    return (await asyncio.wait(others, timeout=1))[1] if others else others
+
+
 async def asynchronously(requests: Iterator[Any]) -> AsyncIterator[Any]:
     for request in requests:
         await asyncio.sleep(0)
@@ -763,6 +769,51 @@ def test_leaving_a_map_ends_its_asynchronous_source(promptlathe_server: Server, 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("how", ["aclose", "with"])
+def test_a_source_that_is_being_read_has_ended_when_its_map_has(
+    promptlathe_server: Server, how: str
+) -> None:
+    ended = []
+
+    async def source() -> AsyncIterator[dict[str, Any]]:
+        try:
+            yield {"verb": "generate", "task": TASK}
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)  # as whatever gives a connection back
+            ended.append(how)
+
+    async def run() -> None:
+        async with client_of(promptlathe_server) as client:
+            results = client.map(source(), concurrency=2)
+            if how == "with":
+                async with results:
+                    await anext(results)
+            else:
+                await anext(results)
+                await results.aclose()
+            assert ended == [how]
+            assert not await still_running()
+
+    asyncio.run(run())
+
+
+def test_a_source_may_close_its_map(promptlathe_server: Server) -> None:
+    async def run() -> None:
+        async def source() -> AsyncIterator[dict[str, Any]]:
+            await results.aclose()
+            yield {"verb": "generate", "task": TASK}
+
+        async with client_of(promptlathe_server) as client:
+            results = client.map(source())
+            async with asyncio.timeout(20):
+                assert [each async for each in results] == []
+            assert not await still_running()
+        assert promptlathe_server.requests == []
+
+    asyncio.run(run())
+
+
 class Unusual(BaseException):
     """As pytest's and trio's own are."""
 
@@ -897,7 +948,7 @@ def test_leaving_a_map_early_cancels_the_rest(how: str, asynchronous: bool) -> N
                 for connection in server.connections[1:]:
                     gone = await asyncio.to_thread(connection.closed.wait, raw_server.PATIENCE)
                     assert gone
-                assert len(asyncio.all_tasks()) == 1
+                assert not await still_running()
 
         asyncio.run(run())
 
