@@ -40,23 +40,23 @@ static PyObject *validate_messages(PyObject *module, PyObject *const *args, Py_s
 
 /* ---- Legacy prompts -------------------------------------------------------------------------- */
 
-/* A prompt as bytes; lone surrogates as surrogatepass writes them, for the core to refuse. */
-typedef struct prompt_bytes {
+/* A str as bytes; lone surrogates as surrogatepass writes them, for the core to refuse. */
+typedef struct text_bytes {
     PyObject *holder; /* keeps the bytes alive when they are not the str's own */
     const char *data;
     size_t size;
-} prompt_bytes;
+} text_bytes;
 
-static int prompt_open(PyObject *prompt, prompt_bytes *bytes)
+static int text_open(const char *name, PyObject *text, text_bytes *bytes)
 {
-    *bytes = (prompt_bytes){0};
-    if (!PyUnicode_Check(prompt))
-        return lathe_py_wrong_type("prompt", "a str", prompt);
+    *bytes = (text_bytes){0};
+    if (!PyUnicode_Check(text))
+        return lathe_py_wrong_type(name, "a str", text);
     Py_ssize_t size;
-    bytes->data = PyUnicode_AsUTF8AndSize(prompt, &size);
+    bytes->data = PyUnicode_AsUTF8AndSize(text, &size);
     if (!bytes->data && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) {
         PyErr_Clear();
-        bytes->holder = PyUnicode_AsEncodedString(prompt, "utf-8", "surrogatepass");
+        bytes->holder = PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass");
         bytes->data = bytes->holder ? PyBytes_AsString(bytes->holder) : NULL;
         size = bytes->holder ? PyBytes_Size(bytes->holder) : 0;
     }
@@ -152,11 +152,11 @@ static PyObject *validate_completion_prompt(PyObject *module, PyObject *const *a
     static const lathe_signature signature = {
         "validate_completion_prompt", 1, 1, {"prompt", "count_tokens"}};
     PyObject *prompt, *counter, *result = NULL;
-    prompt_bytes bytes = {0};
+    text_bytes bytes = {0};
     lathe_error error;
     lathe_error_init(&error);
     if (prompt_args(&signature, args, count, kwnames, &prompt, &counter) ||
-        prompt_open(prompt, &bytes))
+        text_open("prompt", prompt, &bytes))
         goto out;
     lathe_sanitized sanitized;
     if (lathe_completion_check(bytes.data, bytes.size, counter ? count_tokens : NULL, counter,
@@ -212,8 +212,9 @@ static PyObject *sanitize_completion_prompt(PyObject *module, PyObject *const *a
     static const lathe_signature signature = {"sanitize_completion_prompt", 1, 1, {"prompt"}};
     (void)module;
     PyObject *prompt;
-    prompt_bytes bytes;
-    if (lathe_py_args(&signature, args, count, kwnames, &prompt) || prompt_open(prompt, &bytes))
+    text_bytes bytes;
+    if (lathe_py_args(&signature, args, count, kwnames, &prompt) ||
+        text_open("prompt", prompt, &bytes))
         return NULL;
     lathe_sanitized sanitized = lathe_completion_sanitize(bytes.data, bytes.size);
     PyObject *text = sanitized_str(prompt, &sanitized);
@@ -241,9 +242,9 @@ static PyObject *convert_completion_prompt(PyObject *module, PyObject *const *ar
     static const lathe_signature signature = {
         "convert_completion_prompt", 1, 1, {"prompt", "count_tokens"}};
     PyObject *prompt, *counter;
-    prompt_bytes bytes;
+    text_bytes bytes;
     if (prompt_args(&signature, args, count, kwnames, &prompt, &counter) ||
-        prompt_open(prompt, &bytes))
+        text_open("prompt", prompt, &bytes))
         return NULL;
     lathe_py_host host;
     lathe_py_host_init(&host, PyModule_GetState(module));
@@ -426,6 +427,38 @@ static PyObject *check_round_trip(PyObject *module, PyObject *const *args, Py_ss
     return lathe_py_host_finish(&host, code);
 }
 
+/* ---- Models ---------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(
+    takes_prefill_doc,
+    "takes_prefill($module, model)\n--\n\n"
+    "Tell whether a model is known to go on from a final assistant message.\n\n"
+    "Parameters\n----------\n"
+    "model : str\n"
+    "    Its name, as vendors, clouds and gateways write it.\n\n"
+    "Returns\n-------\n"
+    "bool\n"
+    "    True for Claude Haiku, Sonnet and Opus from 3 to 4.5; False for later ones, which\n"
+    "    refuse it, and for all of which a name does not tell.\n\n"
+    "Raises\n------\n"
+    "TypeError\n"
+    "    When ``model`` is no str.\n");
+
+static PyObject *takes_prefill(PyObject *module, PyObject *const *args, Py_ssize_t count,
+                               PyObject *kwnames)
+{
+    static const lathe_signature signature = {"takes_prefill", 1, 1, {"model"}};
+    (void)module;
+    PyObject *model;
+    text_bytes bytes;
+    if (lathe_py_args(&signature, args, count, kwnames, &model) ||
+        text_open("model", model, &bytes))
+        return NULL;
+    bool takes = lathe_model_takes_prefill(bytes.data, bytes.size);
+    Py_XDECREF(bytes.holder);
+    return PyBool_FromLong(takes);
+}
+
 #define METHOD(name)                                                                               \
     {                                                                                              \
 #name, LATHE_FASTCALL(name), METH_FASTCALL | METH_KEYWORDS, name##_doc                     \
@@ -439,5 +472,6 @@ PyMethodDef lathe_py_rules[] = {
     METHOD(find_variables),
     METHOD(render),
     METHOD(check_round_trip),
+    METHOD(takes_prefill),
     {NULL, NULL, 0, NULL},
 };

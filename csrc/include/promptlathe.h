@@ -313,6 +313,19 @@ lathe_code lathe_round_trip_check(const lathe_source *source, const void *messag
                                   const void *system, const void *response, const lathe_sink *sink,
                                   lathe_error *error);
 
+/* ---- Models ---------------------------------------------------------------------------------- */
+
+/* Whether the model of this name is known to go on from a final assistant message, a prefill. True
+ * for Claude Haiku, Sonnet and Opus from 3 to 4.5 alone, in whatever form vendor, clouds and
+ * gateways write that: "claude-3-5-sonnet-20241022", "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+ * "claude-sonnet-4@20250514", "anthropic/claude-sonnet-4.5", "claude-4-opus". Claude answers 400
+ * from 4.6 on (and with thinking, as names that say "thinking" have it), so names without a version
+ * and families that came later are false too. So is any other model: whether a server goes on from
+ * such a message, ignores or refuses it depends on its software, the chat template and switches,
+ * which a name does not tell. `model` may be any bytes; NULL with a size of 0. Never fails.
+ * Source: the vendor's pages "Using the Messages API" and "Extended thinking". */
+bool lathe_model_takes_prefill(const char *model, size_t size);
+
 /* ---- The client ------------------------------------------------------------------------------ */
 
 typedef struct lathe_client lathe_client;

@@ -54,6 +54,8 @@ from ._core import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import mock as mock
+    from ._diff import Diff, diff
+    from ._messages_request import to_messages_request
     from ._types import (
         ConvertedPrompt,
         Difference,
@@ -89,6 +91,7 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "ConvertedPrompt",
+    "Diff",
     "Difference",
     "EndpointRetiredError",
     "GenerateRequest",
@@ -120,6 +123,7 @@ __all__ = [
     "__version__",
     "check_round_trip",
     "convert_completion_prompt",
+    "diff",
     "find_variables",
     "generate",
     "improve",
@@ -127,6 +131,7 @@ __all__ = [
     "render",
     "sanitize_completion_prompt",
     "templatize",
+    "to_messages_request",
     "validate_completion_prompt",
     "validate_messages",
 ]
@@ -135,7 +140,7 @@ __all__ = [
 if not TYPE_CHECKING:  # for type checkers a name that is not there is an error
 
     def __getattr__(name: str) -> object:
-        """Import when it is asked for what not every program needs: asyncio, the types, `mock`."""
+        """Import when it is asked for what not every program needs: asyncio, types, `mock`, `diff`."""
         if name == "mock":
             from importlib import import_module
 
@@ -143,6 +148,10 @@ if not TYPE_CHECKING:  # for type checkers a name that is not there is an error
         if name in __all__:
             if name.startswith("Async"):
                 from . import aio as module
+            elif name in ("Diff", "diff"):
+                from . import _diff as module
+            elif name == "to_messages_request":
+                from . import _messages_request as module
             else:
                 from . import _types as module
 

@@ -102,6 +102,7 @@ def check_round_trip(
     *,
     system: str | None = None,
 ) -> list[Difference]: ...
+def takes_prefill(model: str) -> bool: ...
 @final
 class RawResponse(Generic[_T]):
     def __new__(

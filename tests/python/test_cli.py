@@ -693,6 +693,57 @@ def test_a_lone_surrogate_is_refused_with_its_place() -> None:
     assert "usage: not_unicode" in errors(done)
 
 
+# ---- What differs --------------------------------------------------------------------------------
+
+
+def test_diff_of_files(tmp_path: Path) -> None:
+    before, after = tmp_path / "before.txt", tmp_path / "after.json"
+    before.write_text("Translate hello")
+    after.write_text('{"messages": [{"role": "user", "content": "Translate {{WORD}}"}]}')
+    done = run("diff", str(before), str(after))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == (
+        "Translate [-hello-]{+{{WORD}}+}\n\n"
+        "1 word removed, 1 added; 15 characters became 18\nvariables won: WORD\n"
+    )
+    shown = json.loads(run("diff", "--json", "-", str(after), stdin=b"Translate").stdout)
+    assert (shown["changed"], shown["added"], shown["won"]) == (True, ["{{WORD}}"], ["WORD"])
+    text = run("diff", "--format", "text", str(after), str(after)).stdout
+    assert text.startswith(b"no difference: 6 words")
+
+
+def test_diff_in_colour_on_a_terminal_alone(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.write_text("one\x1b[2J")
+    after.write_text("two\x1b[2J")
+    args = ("diff", str(before), str(after))
+    assert on_a_terminal(*args, env=environment()).startswith("\x1b[31mone\x1b[0m\x1b[32mtwo")
+    plain = on_a_terminal(*args, env=environment(NO_COLOR="1"))
+    assert plain.startswith("[-one-]{+two+}\\x1b[2J\n")
+    assert run(*args).stdout.startswith(b"[-one-]{+two+}\x1b[2J\n")
+
+
+@pytest.mark.parametrize(
+    ("document", "code", "told"),
+    [
+        ("5", 3, "before.json: wrong_type: must be a string, a list of messages or an answer"),
+        ('[{"role": "user"}]', 3, "before.messages.0.content: missing"),
+        ("{", 3, "before.json is not JSON"),
+        (None, 2, "before.json: cannot be read"),
+    ],
+)
+def test_diff_of_what_it_cannot_use(
+    tmp_path: Path, document: str | None, code: int, told: str
+) -> None:
+    path = tmp_path / "before.json"
+    if document is not None:
+        path.write_text(document)
+    done = run("diff", str(path), "-")
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert told in errors(done)
+    assert run("diff", "-", "-").returncode == 2
+
+
 # ---- The others ----------------------------------------------------------------------------------
 
 

@@ -354,6 +354,10 @@ def test_the_rules() -> None:
         failing(lambda: promptlathe.render("{{B}}", {"B": 5}), TypeError),  # type: ignore[dict-item]
         lambda: promptlathe.check_round_trip("a and b", response),
         lambda: promptlathe.check_round_trip("a and c", response),
+        lambda: _core.takes_prefill("claude-opus-4-5 \ud800"),
+        failing(lambda: _core.takes_prefill(None), TypeError),  # type: ignore[arg-type]
+        lambda: promptlathe.to_messages_request(response, model="any"),
+        lambda: promptlathe.diff(response, MESSAGES),
     ]
     assert_flat(lambda: [turn() for turn in turns], 1000)
 

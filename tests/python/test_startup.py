@@ -57,6 +57,13 @@ def test_using_it_loads_nothing_else(use: str) -> None:
     assert loaded(f"import promptlathe\n{use}") == OURS
 
 
+def test_what_comes_next_is_loaded_when_asked_for() -> None:
+    assert "difflib" not in loaded(
+        "import promptlathe\npromptlathe.to_messages_request('a', model='b')"
+    )
+    assert "difflib" in loaded("import promptlathe\npromptlathe.diff")
+
+
 def test_calls_load_nothing_else(promptlathe_server: Server) -> None:
     """Not even one that is retried, one that fails, and one that prints what it got."""
     promptlathe_server.script([{"status": 503, "headers": {"retry-after-ms": "1"}}, None,

@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_convert(commands)
     _add_render(commands)
+    _add_diff(commands)
     _add_mock(commands)
     return root
 
@@ -125,6 +126,20 @@ def _add_render(commands: _Commands) -> None:
     command.add_argument("--values-file", metavar="PATH", help="a JSON object of names and values")
     command.add_argument(
         "--partial", action="store_true", help="leave variables without a value as they are"
+    )
+    _output(command)
+
+
+def _add_diff(commands: _Commands) -> None:
+    command = _command(commands, "diff", "show what differs between two prompts, word by word")
+    for name, text in (("before", "a file; - is standard input"), ("after", "the other file")):
+        command.add_argument(name, metavar=name.upper(), help=text)
+    command.add_argument(
+        "--format",
+        choices=("auto", "text", "json"),
+        default="auto",
+        help="of the files; auto takes names that end in .json for JSON: a string, a list of"
+        " messages or an answer (%(default)s)",
     )
     _output(command)
 

@@ -9,11 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._visible import visible
 from .failures import INTERNAL, USAGE, CommandError
 
 _VARIABLE = re.compile(r"\{\{[ \t]*[A-Za-z_][A-Za-z0-9_]*[ \t]*\}\}")
-# Control characters but newline and tab: on a terminal they could rewrite what was shown.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 
 
 class Style:
@@ -46,11 +45,6 @@ class Style:
     def heading(self, title: str) -> str:
         """Return the line above a section."""
         return self.paint("1;36", f"── {self.safe(title)} " + "─" * max(4, 56 - len(title)))
-
-
-def visible(text: str) -> str:
-    """Return `text` with its control characters, newline and tab excepted, in hexadecimal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def say(*lines: str) -> None:

@@ -135,15 +135,49 @@ def render(args: Namespace) -> None:
 
     outputs.require_writable(args.output)
     values = inputs.read_values(args.values, args.values_file)
-    prompt = _document(args)
-    if not isinstance(prompt, (str, list, dict)):
-        wanted = "a string, a list of messages or an answer"
-        raise CommandError(BAD_INPUT, f"prompt: wrong_type: must be {wanted}")
+    prompt = _prompt(_document(args), "prompt")
     result = promptlathe.render(prompt, values, partial=args.partial)
     if isinstance(result, dict) and not args.json:
         # Beside the prompt that was made, what the answer tells of the former values misleads.
         result = {name: result[name] for name in ("system", "messages") if name in result}
     _show(result, args)
+
+
+def _prompt(document: Any, name: str) -> Any:
+    if isinstance(document, (str, list, dict)):
+        return document
+    wanted = "a string, a list of messages or an answer"
+    raise CommandError(BAD_INPUT, f"{name}: wrong_type: must be {wanted}")
+
+
+def diff(args: Namespace) -> None:
+    """Show what differs between two prompts.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    """
+    import promptlathe
+
+    outputs.require_writable(args.output)
+    if args.before == args.after == "-":
+        raise CommandError(USAGE, "standard input can be one of the two: name a file as the other")
+    changes = promptlathe.diff(*(_side(path, args.format) for path in (args.before, args.after)))
+    if args.json:
+        names = ("changed", "added", "removed", "lost", "won", "sizes")
+        shown = outputs.document({name: getattr(changes, name) for name in names})
+    else:
+        style = outputs.style_for(args.output)
+        shown = (changes.ansi() if style.colour else style.safe(str(changes))) + "\n"
+    outputs.emit(shown, args.output)
+
+
+def _side(path: str, form: str) -> Any:
+    text = inputs.read_text(None, path)
+    if form == "text" or (form == "auto" and not path.endswith(".json")):
+        return text
+    return _prompt(inputs.parse_json(text, path), path)
 
 
 def mock(args: Namespace) -> None:
@@ -184,5 +218,6 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "check": check,
     "convert": convert,
     "render": render,
+    "diff": diff,
     "mock": mock,
 }
