@@ -49,6 +49,7 @@ step "cppcheck" cppcheck --quiet --std=c11 --enable=warning,performance,portabil
     -Icsrc/include csrc/core csrc/binding
 step "clang-tidy, core" tidy csrc/core
 step "clang-tidy, binding" tidy csrc/binding "-DPy_LIMITED_API=0x030B0000 -isystem $python_include"
+step "the instructions in C" python csrc/instructions/embed.py --check
 step "shellcheck" shellcheck -x dev .ci/run tests/*.sh tests/full/*.sh tests/full/lib/*.sh wheels/*.sh
 step "ruff" ruff check .
 step "ruff's format" ruff format --check .

@@ -22,7 +22,7 @@ c() {
     say "C tests under AddressSanitizer (with leaks) and UndefinedBehaviorSanitizer"
     make -s -C csrc check CC=gcc SAN=address,undefined OPTIMIZE=-O1
     say "the engine where there is no epoll"
-    for test in poller engine loop map curl_memory descriptors; do
+    for test in poller engine loop map model curl_memory descriptors; do
         make -s -C csrc check VARIANT=poll CPPFLAGS=-DLATHE_POLL ONLY=$test
     done
     say "C tests under ThreadSanitizer"
@@ -47,8 +47,9 @@ valgrind_both() {
     memcheck="valgrind -q --error-exitcode=99 --leak-check=full --num-callers=30 \
         --show-leak-kinds=definite --errors-for-leak-kinds=definite"
     say "C tests under valgrind"
-    # Left out: thousands of whole calls, each with another allocation failing, take too long here.
-    make -s -C csrc check VARIANT=valgrind SKIP=curl_memory WRAP="$memcheck --suppressions=../tests/valgrind.supp"
+    # Left out, since they take too long here: thousands of whole calls, each with another allocation
+    # failing, and 100,000 random prompts.
+    make -s -C csrc check VARIANT=valgrind SKIP="curl_memory spans_random" WRAP="$memcheck --suppressions=../tests/valgrind.supp"
     say "marked Python tests under valgrind"
     # malloc_debug fills what the interpreter allocates: it reads some of that unwritten, harmlessly.
     # Only what the marked tests need is loaded: imports are what takes long here.

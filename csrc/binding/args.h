@@ -4,7 +4,7 @@
 
 #include "module.h"
 
-enum { LATHE_ARGS_MAX = 16 };
+enum { LATHE_ARGS_MAX = 20 };
 
 /* What a function takes: the first `positional` of its `names` also by position, the first
  * `required` of them without a default. `names` ends with NULL. */

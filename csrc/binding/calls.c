@@ -2,9 +2,11 @@
 
 #include "args.h"
 
-#define CALL_OPTIONS "timeout", "max_retries", "betas", "extra_headers"
+#define CALL_OPTIONS                                                                               \
+    "timeout", "max_retries", "betas", "extra_headers", "max_tokens", "effort",                    \
+        "on_variable_change", "instructions"
 
-enum { MEMBERS_MAX = 4 };
+enum { MEMBERS_MAX = 4, OPTION_COUNT = 8 };
 
 /* A verb's arguments: first the members of its body, then the options of every call. */
 static const struct {
@@ -40,7 +42,12 @@ static int take_options(PyObject *const *values, lathe_py_options *options)
     if (lathe_py_options_timeout(options, values[0]) ||
         lathe_py_options_retries(options, values[1]) || lathe_py_options_betas(options, values[2]))
         return -1;
-    return lathe_py_options_headers(options, "extra_headers", values[3]);
+    if (lathe_py_options_headers(options, "extra_headers", values[3]) ||
+        lathe_py_options_max_tokens(options, values[4]) ||
+        lathe_py_options_effort(options, values[5]) ||
+        lathe_py_options_on_change(options, values[6]))
+        return -1;
+    return lathe_py_options_instructions(options, values[7]);
 }
 
 int lathe_py_arguments_take(lathe_py_arguments *arguments, lathe_py_state *state, lathe_verb verb,
@@ -58,7 +65,7 @@ int lathe_py_arguments_take(lathe_py_arguments *arguments, lathe_py_state *state
 int lathe_py_arguments_given(lathe_py_arguments *arguments, lathe_py_state *state, lathe_verb verb,
                              PyObject *const *values, Py_ssize_t count)
 {
-    int members = verbs[verb].member_count, options = 4;
+    const int members = verbs[verb].member_count, options = OPTION_COUNT;
     arguments->request = (lathe_request){.verb = verb};
     lathe_py_options_init(&arguments->options, state);
     if (count != members + options) {

@@ -22,7 +22,9 @@ int lathe_py_arguments_given(lathe_py_arguments *arguments, lathe_py_state *stat
                              PyObject *const *values, Py_ssize_t count);
 void lathe_py_arguments_clear(lathe_py_arguments *arguments);
 
-#define CALL_OPTIONS_SIGNATURE "timeout=..., max_retries=..., betas=(), extra_headers=None)\n--\n\n"
+#define CALL_OPTIONS_SIGNATURE                                                                     \
+    "timeout=..., max_retries=..., betas=(), extra_headers=None, max_tokens=..., effort=..., "     \
+    "on_variable_change=..., instructions=...)\n--\n\n"
 
 #define GENERATE_SIGNATURE(self)                                                                   \
     "generate(" self ", task, *, target_model=None, " CALL_OPTIONS_SIGNATURE
@@ -49,7 +51,19 @@ void lathe_py_arguments_clear(lathe_py_arguments *arguments);
     "betas : list or tuple of str, optional\n"                                                     \
     "    Further values of the anthropic-beta header, added to the client's.\n"                    \
     "extra_headers : dict of str to str, optional\n"                                               \
-    "    Headers of this call, over the client's.\n\n"
+    "    Headers of this call, over the client's.\n" MODEL_OPTIONS_DOC "\n"
+
+/* Of clients, copies and calls. */
+#define MODEL_OPTIONS_DOC                                                                          \
+    "max_tokens : int, optional\n"                                                                 \
+    "    With a model: the most tokens of one of its answers.\n"                                   \
+    "effort : {\"fast\", \"thorough\"}, optional\n"                                                \
+    "    With a model: ``improve`` in one request, or in four, a step of the work in each.\n"      \
+    "on_variable_change : {\"raise\", \"keep_original\", \"warn\"}, optional\n"                    \
+    "    With a model: what is done when an improved prompt lacks a {{variable}} of the\n"         \
+    "    original or has a new one, also after the model was told so once.\n"                      \
+    "instructions : str or os.PathLike, optional\n"                                                \
+    "    With a model: a folder with texts in place of the built-in ones; None is those.\n"
 
 #define CALL_RAISES_DOC                                                                            \
     "Raises\n------\n"                                                                             \
@@ -64,6 +78,8 @@ void lathe_py_arguments_clear(lathe_py_arguments *arguments);
     "    When the service answers with an error; see its subclasses.\n"                            \
     "APIConnectionError\n"                                                                         \
     "    When no complete answer is received; APITimeoutError when the time ran out.\n"            \
+    "ModelAnswerError\n"                                                                           \
+    "    With a model: when its answer cannot be used, also not after it was told why.\n"          \
     "APIResponseValidationError\n"                                                                 \
     "    When the answer is not of the documented shape.\n\n"                                      \
     "Notes\n-----\n"

@@ -3,6 +3,7 @@
 #include <structmember.h>
 
 #include "args.h"
+#include "calls.h"
 #include "host.h"
 #include "map.h"
 #include "pending.h"
@@ -64,6 +65,11 @@ enum {
     ALLOW_HTTP,
     MAX_RESPONSE_BYTES,
     LOG_BODIES,
+    MODEL,
+    MAX_TOKENS,
+    EFFORT,
+    ON_VARIABLE_CHANGE,
+    INSTRUCTIONS,
 };
 
 static const lathe_signature init_signature = {"Client",
@@ -82,6 +88,11 @@ static const lathe_signature init_signature = {"Client",
                                                    [ALLOW_HTTP] = "allow_http",
                                                    [MAX_RESPONSE_BYTES] = "max_response_bytes",
                                                    [LOG_BODIES] = "log_bodies",
+                                                   [MODEL] = "model",
+                                                   [MAX_TOKENS] = "max_tokens",
+                                                   [EFFORT] = "effort",
+                                                   [ON_VARIABLE_CHANGE] = "on_variable_change",
+                                                   [INSTRUCTIONS] = "instructions",
                                                }};
 
 static int take_strings(lathe_py_state *state, PyObject *const *values,
@@ -101,6 +112,17 @@ static int take_call_options(PyObject *const *values, lathe_py_options *options)
         lathe_py_options_betas(options, values[BETAS]))
         return -1;
     return lathe_py_options_headers(options, "default_headers", values[DEFAULT_HEADERS]);
+}
+
+/* model, max_tokens, effort, on_variable_change, instructions. */
+static int take_model_options(PyObject *const *values, lathe_py_options *options)
+{
+    if (lathe_py_options_model(options, values[0]) ||
+        lathe_py_options_max_tokens(options, values[1]) ||
+        lathe_py_options_effort(options, values[2]) ||
+        lathe_py_options_on_change(options, values[3]))
+        return -1;
+    return lathe_py_options_instructions(options, values[4]);
 }
 
 static int take_limits(lathe_py_state *state, PyObject *const *values,
@@ -202,6 +224,7 @@ static int init_once(client_object *self, PyObject *args, PyObject *kwargs)
     call.core = options.call;
     int failed = take_strings(self->state, values, &options) || take_call_options(values, &call) ||
                  take_limits(self->state, values, &options) ||
+                 take_model_options(values + MODEL, &call) ||
                  lathe_py_option_path(&call, "ca_file", values[CA_FILE], &options.ca_file) ||
                  create(self, &call, &options);
     lathe_py_options_clear(&call);
@@ -419,36 +442,44 @@ static PyObject *copy_with(PyObject *self, const lathe_options *options)
     return copy;
 }
 
-PyDoc_STRVAR(with_options_doc,
-             "with_options($self, *, timeout=..., max_retries=..., betas=..., default_headers=...)"
-             "\n--\n\n"
-             "Make a client with other options on the same connections, key and rate limits.\n\n"
-             "The copy is of the same class; a subclass's ``__init__`` is not run, its instance\n"
-             "attributes are carried over.\n\n"
-             "Parameters\n----------\n"
-             "timeout : float, Timeout or None, optional\n"
-             "    Seconds for a whole call; None is no limit.\n"
-             "max_retries : int, optional\n"
-             "    How often a failed attempt is repeated.\n"
-             "betas : list or tuple of str, optional\n"
-             "    Instead of this client's.\n"
-             "default_headers : dict of str to str or None, optional\n"
-             "    Over this client's, name by name.\n\n"
-             "Returns\n-------\n"
-             "Client\n"
-             "    Closing it leaves this client open; closing this client ends it.\n\n"
-             "Raises\n------\n"
-             "TypeError, ConfigurationError\n"
-             "    When an option is of a wrong type or value.\n"
-             "ClientClosedError\n"
-             "    When this client is closed.\n");
+PyDoc_STRVAR(
+    with_options_doc,
+    "with_options($self, *, timeout=..., max_retries=..., betas=..., default_headers=..., "
+    "model=..., max_tokens=..., effort=..., on_variable_change=..., instructions=...)"
+    "\n--\n\n"
+    "Make a client with other options on the same connections, key and rate limits.\n\n"
+    "The copy is of the same class; a subclass's ``__init__`` is not run, its instance\n"
+    "attributes are carried over.\n\n"
+    "Parameters\n----------\n"
+    "timeout : float, Timeout or None, optional\n"
+    "    Seconds for a whole call; None is no limit.\n"
+    "max_retries : int, optional\n"
+    "    How often a failed attempt is repeated.\n"
+    "betas : list or tuple of str, optional\n"
+    "    Instead of this client's.\n"
+    "default_headers : dict of str to str or None, optional\n"
+    "    Over this client's, name by name.\n"
+    "model : str or None, optional\n"
+    "    The model that does the work; None is the documented endpoints.\n" MODEL_OPTIONS_DOC "\n"
+    "Returns\n-------\n"
+    "Client\n"
+    "    Closing it leaves this client open; closing this client ends it.\n\n"
+    "Raises\n------\n"
+    "TypeError, ConfigurationError\n"
+    "    When an option is of a wrong type or value.\n"
+    "ClientClosedError\n"
+    "    When this client is closed.\n");
 
 static PyObject *client_with_options(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                      PyObject *kwnames)
 {
-    static const lathe_signature signature = {
-        "with_options", 0, 0, {"timeout", "max_retries", "betas", "default_headers"}};
-    PyObject *values[4], *copy = NULL;
+    static const lathe_signature signature = {"with_options",
+                                              0,
+                                              0,
+                                              {"timeout", "max_retries", "betas", "default_headers",
+                                               "model", "max_tokens", "effort",
+                                               "on_variable_change", "instructions"}};
+    PyObject *values[LATHE_ARGS_MAX], *copy = NULL;
     if (lathe_py_args(&signature, args, count, kwnames, values))
         return NULL;
     lathe_py_options options;
@@ -456,7 +487,8 @@ static PyObject *client_with_options(PyObject *self, PyObject *const *args, Py_s
     if (!lathe_py_options_timeout(&options, values[0]) &&
         !lathe_py_options_retries(&options, values[1]) &&
         !lathe_py_options_betas(&options, values[2]) &&
-        !lathe_py_options_headers(&options, "default_headers", values[3]))
+        !lathe_py_options_headers(&options, "default_headers", values[3]) &&
+        !take_model_options(values + 4, &options))
         copy = copy_with(self, &options.core);
     lathe_py_options_clear(&options);
     return copy;
@@ -530,7 +562,8 @@ PyDoc_STRVAR(
     client_doc,
     "Client(api_key=None, *, auth_token=None, base_url=None, timeout=600, max_retries=2, betas=(), "
     "default_headers=None, ca_file=None, proxy=None, allow_http=False, "
-    "max_response_bytes=67108864, log_bodies=False)\n--\n\n"
+    "max_response_bytes=67108864, log_bodies=False, model=None, max_tokens=8192, effort='fast', "
+    "on_variable_change='raise', instructions=None)\n--\n\n"
     "A client of the prompt tools. Safe to use from any thread; a context manager.\n\n"
     "Parameters\n----------\n"
     "api_key : str, optional\n"
@@ -558,7 +591,20 @@ PyDoc_STRVAR(
     "max_response_bytes : int, default 67108864\n"
     "    The largest decoded answer, in bytes.\n"
     "log_bodies : bool, default False\n"
-    "    Log bodies of requests and answers at DEBUG.\n\n"
+    "    Log bodies of requests and answers at DEBUG.\n"
+    "model : str, optional\n"
+    "    The model that does the work of the verbs, over ``POST /v1/messages`` of the service at\n"
+    "    ``base_url``, which needs no key when it is this host. Without a model the\n"
+    "    documented endpoints are called, which the vendor itself has retired.\n"
+    "max_tokens : int, default 8192\n"
+    "    With a model: the most tokens of one of its answers.\n"
+    "effort : {\"fast\", \"thorough\"}, default \"fast\"\n"
+    "    With a model: ``improve`` in one request, or in four, a step of the work in each.\n"
+    "on_variable_change : {\"raise\", \"keep_original\", \"warn\"}, default \"raise\"\n"
+    "    With a model: what is done when an improved prompt lacks a {{variable}} of the original\n"
+    "    or has a new one, also after the model was told so once.\n"
+    "instructions : str or os.PathLike, optional\n"
+    "    With a model: a folder with texts in place of the built-in ones.\n\n"
     "Raises\n------\n"
     "TypeError\n"
     "    When an option is of a wrong type.\n"

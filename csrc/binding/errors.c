@@ -57,6 +57,13 @@ static const struct {
     ATTRIBUTE(APIResponseValidationError, "request_id", NOTHING, 0),
     ATTRIBUTE(APIResponseValidationError, "headers", EMPTY_MAPPING, 0),
     ATTRIBUTE(APIResponseValidationError, "body", NOTHING, 0),
+    ATTRIBUTE(ModelAnswerError, "type", NOTHING, 0),
+    ATTRIBUTE(ModelAnswerError, "answer", NOTHING, 0),
+    ATTRIBUTE(ModelAnswerError, "usage", EMPTY_MAPPING, 0),
+    ATTRIBUTE(ModelAnswerError, "request_id", NOTHING, 0),
+    ATTRIBUTE(ModelAnswerError, "headers", EMPTY_MAPPING, 0),
+    ATTRIBUTE(VariablesChangedError, "lost", EMPTY_TUPLE, 0),
+    ATTRIBUTE(VariablesChangedError, "won", EMPTY_TUPLE, 0),
     ATTRIBUTE(APIStatusError, "status_code", NUMBER, 0),
     ATTRIBUTE(APIStatusError, "type", NOTHING, 0),
     ATTRIBUTE(APIStatusError, "request_id", NOTHING, 0),
@@ -134,6 +141,33 @@ static PyObject *make_exception(lathe_py_state *state, size_t i)
     return exception;
 }
 
+PyDoc_STRVAR(model_reduce_doc,
+             "__reduce__($self, /)\n--\n\nHow to make it again, for pickle: without the answer.");
+
+/* (type, args, state), the state without what the model wrote. */
+static PyObject *model_reduce(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    PyObject *args = lathe_py_attribute(self, "args"), *reduced = NULL;
+    PyObject *all = lathe_py_attribute(self, "__dict__");
+    PyObject *state = all ? PyDict_Copy(all) : NULL;
+    if (args && state && !PyDict_SetItemString(state, "answer", Py_None))
+        reduced = PyTuple_Pack(3, (PyObject *)Py_TYPE(self), args, state);
+    Py_XDECREF(args);
+    Py_XDECREF(all);
+    Py_XDECREF(state);
+    return reduced;
+}
+
+static PyMethodDef model_reduce_method = {"__reduce__", model_reduce, METH_NOARGS,
+                                          model_reduce_doc};
+
+static int without_answer(PyObject *exception)
+{
+    return set(exception, "__reduce__",
+               PyDescr_NewMethod((PyTypeObject *)exception, &model_reduce_method));
+}
+
 int lathe_py_add_exceptions(PyObject *module, lathe_py_state *state)
 {
     for (size_t i = 0; i < LATHE_EXCEPTION_COUNT; i++) {
@@ -146,7 +180,9 @@ int lathe_py_add_exceptions(PyObject *module, lathe_py_state *state)
         if (set(state->exceptions[attributes[i].exception], attributes[i].name,
                 default_value(attributes[i].kind, attributes[i].number)))
             return -1;
-    return plain_str(LATHE_EXCEPTION(state, MissingVariableError));
+    return without_answer(LATHE_EXCEPTION(state, ModelAnswerError))
+               ? -1
+               : plain_str(LATHE_EXCEPTION(state, MissingVariableError));
 }
 
 /* ---- From an error of the core --------------------------------------------------------------- */
@@ -233,17 +269,30 @@ static int fill_prompt(lathe_py_state *state, PyObject *exception, const lathe_e
     return set(exception, "total", PyLong_FromSize_t(error->faults.total));
 }
 
-static int fill_names(lathe_py_state *state, PyObject *exception, const lathe_error *error)
+static PyObject *name_list(char *const *names, size_t count)
 {
-    (void)state;
     PyObject *list = PyList_New(0);
-    for (size_t i = 0; list && i < error->name_count; i++) {
-        PyObject *name = lathe_py_string(error->names[i]);
+    for (size_t i = 0; list && i < count; i++) {
+        PyObject *name = lathe_py_string(names[i]);
         if (!name || PyList_Append(list, name))
             Py_CLEAR(list);
         Py_XDECREF(name);
     }
-    return set(exception, "names", list);
+    return list;
+}
+
+static int fill_names(lathe_py_state *state, PyObject *exception, const lathe_error *error)
+{
+    (void)state;
+    return set(exception, "names", name_list(error->names, error->name_count));
+}
+
+static int fill_variables(lathe_py_state *state, PyObject *exception, const lathe_error *error)
+{
+    (void)state;
+    if (set(exception, "lost", name_list(error->names, error->name_count)))
+        return -1;
+    return set(exception, "won", name_list(error->won, error->won_count));
 }
 
 static int fill_api(lathe_py_state *state, PyObject *exception, const lathe_error *error)
@@ -276,23 +325,42 @@ static int fill_connection(lathe_py_state *state, PyObject *exception, const lat
     return set(exception, "times", times_dict(&error->times));
 }
 
-/* Parsed when it is JSON, else text; JSON that does not pass a second time is text as well. */
-static PyObject *body_of(lathe_py_state *state, const lathe_error *error)
+PyObject *lathe_py_json(lathe_py_state *state, const char *data, size_t size)
 {
-    if (!error->body_is_json)
-        return lathe_py_text(error->body, error->body_size);
     lathe_py_sink sink;
     lathe_py_sink_init(&sink, state);
     lathe_sink out = lathe_py_sink_of(&sink);
-    lathe_error again;
-    lathe_error_init(&again);
-    lathe_code code = lathe_json_read(error->body, error->body_size, &out, &again);
-    lathe_error_clear(&again);
-    if (!code)
-        return lathe_py_sink_take(&sink);
+    lathe_error why;
+    lathe_error_init(&why);
+    lathe_code code = lathe_json_read(data, size, &out, &why);
+    if (code)
+        lathe_py_raise(state, &why);
+    lathe_error_clear(&why);
+    PyObject *value = code ? NULL : lathe_py_sink_take(&sink);
     lathe_py_sink_clear(&sink);
+    return value;
+}
+
+/* Parsed when it is JSON, else text; JSON that does not pass a second time is text as well. */
+static PyObject *body_of(lathe_py_state *state, const lathe_error *error)
+{
+    PyObject *body =
+        error->body_is_json ? lathe_py_json(state, error->body, error->body_size) : NULL;
+    if (body)
+        return body;
     PyErr_Clear();
     return lathe_py_text(error->body, error->body_size);
+}
+
+static int fill_model_answer(lathe_py_state *state, PyObject *exception, const lathe_error *error)
+{
+    const char *usage = error->usage ? error->usage : "{}";
+    if (set(exception, "type", lathe_py_string(error->type)) ||
+        set(exception, "answer", lathe_py_text(error->answer, error->answer_size)) ||
+        set(exception, "usage", lathe_py_json(state, usage, strlen(usage))) ||
+        set(exception, "request_id", lathe_py_string(error->request_id)))
+        return -1;
+    return set(exception, "headers", lathe_py_headers(&error->headers));
 }
 
 static int fill_answer(lathe_py_state *state, PyObject *exception, const lathe_error *error)
@@ -335,6 +403,8 @@ static const struct {
     {LATHE_EXCEPTION_APIError, fill_api},
     {LATHE_EXCEPTION_APIConnectionError, fill_connection},
     {LATHE_EXCEPTION_APIResponseValidationError, fill_answer},
+    {LATHE_EXCEPTION_ModelAnswerError, fill_model_answer},
+    {LATHE_EXCEPTION_VariablesChangedError, fill_variables},
     {LATHE_EXCEPTION_APIStatusError, fill_status},
 };
 

@@ -71,6 +71,23 @@ struct lathe_py_state;
       "    Names in lower case.\n"                                                                 \
       "body : object\n"                                                                            \
       "    The answer's beginning, at most 64 KiB: parsed JSON, or else text.")                    \
+    X(ModelAnswerError, APIError, none,                                                            \
+      "A model's answer that cannot be used, also not after it was told why.\n\n"                  \
+      "Attributes\n----------\n"                                                                   \
+      "type : str or None\n"                                                                       \
+      "    \"cut_off\", \"refusal\", \"unparsable\" or \"variables\".\n"                           \
+      "answer : str or None\n"                                                                     \
+      "    What the model wrote last. It may quote the request, so no pickle holds it.\n"          \
+      "usage : dict\n"                                                                             \
+      "    The sum over the model's answers.\n"                                                    \
+      "request_id : str or None\n"                                                                 \
+      "headers : dict\n"                                                                           \
+      "    Of the last answer, names in lower case.")                                              \
+    X(VariablesChangedError, ModelAnswerError, none,                                               \
+      "An improved prompt that has not the variables of the original.\n\n"                         \
+      "Attributes\n----------\n"                                                                   \
+      "lost, won : list of str\n"                                                                  \
+      "    The variables of the original that are missing, and those that are new.")               \
     X(APIStatusError, APIError, none,                                                              \
       "The service answered with an error status.\n\n"                                             \
       "Attributes\n----------\n"                                                                   \
@@ -123,6 +140,9 @@ int lathe_py_wrong_type(const char *what, const char *wanted, PyObject *value);
 
 /* Headers as a dict. */
 PyObject *lathe_py_headers(const lathe_headers *headers);
+
+/* JSON as native objects; NULL with an exception. */
+PyObject *lathe_py_json(struct lathe_py_state *state, const char *data, size_t size);
 
 /* UTF-8 that others wrote: what is not valid is replaced. None for NULL. */
 PyObject *lathe_py_text(const char *data, size_t size);

@@ -82,9 +82,11 @@ static PyObject *whole_number(const char *name, PyObject *value)
     return NULL;
 }
 
-int lathe_py_options_retries(lathe_py_options *options, PyObject *value)
+/* An option from `least` to INT_MAX; `wanted` says so. */
+static int take_int(lathe_py_state *state, const char *name, PyObject *value, long least, long most,
+                    const char *wanted, int *taken)
 {
-    PyObject *number = absent(value) ? NULL : whole_number("max_retries", value);
+    PyObject *number = absent(value) ? NULL : whole_number(name, value);
     if (!number)
         return absent(value) ? 0 : -1;
     int overflow;
@@ -92,10 +94,22 @@ int lathe_py_options_retries(lathe_py_options *options, PyObject *value)
     Py_DECREF(number);
     if (count == -1 && PyErr_Occurred())
         return -1;
-    if (overflow || count < 0 || count > INT_MAX)
-        return wrong_value(options->state, "max_retries", "from 0 to 2147483647", value);
-    options->core.max_retries = (int)count;
+    if (overflow || count < least || count > most)
+        return wrong_value(state, name, wanted, value);
+    *taken = (int)count;
     return 0;
+}
+
+int lathe_py_options_retries(lathe_py_options *options, PyObject *value)
+{
+    return take_int(options->state, "max_retries", value, 0, INT_MAX, "from 0 to 2147483647",
+                    &options->core.max_retries);
+}
+
+int lathe_py_options_max_tokens(lathe_py_options *options, PyObject *value)
+{
+    return take_int(options->state, "max_tokens", value, 1, LATHE_MAX_TOKENS_MOST,
+                    "from 1 to 1000000000", &options->core.max_tokens);
 }
 
 int lathe_py_option_size(lathe_py_state *state, const char *name, PyObject *value, size_t *size)
@@ -151,6 +165,68 @@ int lathe_py_option_text(lathe_py_state *state, const char *name, PyObject *valu
     if (!PyUnicode_Check(value))
         return lathe_py_wrong_type(name, "a str or None", value);
     return c_string(state, name, value, text);
+}
+
+/* "" stands for None, so it cannot stand for itself. */
+static int not_empty(lathe_py_state *state, const char *name, const char *text)
+{
+    return text && *text ? 0 : lathe_py_configuration(state, "%s must not be empty", name);
+}
+
+int lathe_py_options_model(lathe_py_options *options, PyObject *value)
+{
+    const char **model = &options->core.model;
+    if (absent(value))
+        return 0;
+    *model = "";
+    if (value == Py_None)
+        return 0;
+    if (lathe_py_option_text(options->state, "model", value, model))
+        return -1;
+    return not_empty(options->state, "model", *model);
+}
+
+int lathe_py_options_instructions(lathe_py_options *options, PyObject *value)
+{
+    const char **folder = &options->core.instructions;
+    if (absent(value))
+        return 0;
+    *folder = "";
+    if (value == Py_None)
+        return 0;
+    if (lathe_py_option_path(options, "instructions", value, folder))
+        return -1;
+    return not_empty(options->state, "instructions", *folder);
+}
+
+/* One of some words; *taken is its place among them. */
+static int take_choice(lathe_py_state *state, const char *name, PyObject *value,
+                       const char *const *words, const char *wanted, int *taken)
+{
+    if (absent(value))
+        return 0;
+    if (!PyUnicode_Check(value))
+        return lathe_py_wrong_type(name, "a str", value);
+    for (int i = 0; words[i]; i++)
+        if (PyUnicode_CompareWithASCIIString(value, words[i]) == 0) {
+            *taken = i;
+            return 0;
+        }
+    return wrong_value(state, name, wanted, value);
+}
+
+int lathe_py_options_effort(lathe_py_options *options, PyObject *value)
+{
+    static const char *const words[] = {"fast", "thorough", NULL};
+    return take_choice(options->state, "effort", value, words, "'fast' or 'thorough'",
+                       &options->core.effort);
+}
+
+int lathe_py_options_on_change(lathe_py_options *options, PyObject *value)
+{
+    static const char *const words[] = {"raise", "keep_original", "warn", NULL};
+    return take_choice(options->state, "on_variable_change", value, words,
+                       "'raise', 'keep_original' or 'warn'", &options->core.on_variable_change);
 }
 
 int lathe_py_option_path(lathe_py_options *options, const char *name, PyObject *value,

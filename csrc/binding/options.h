@@ -23,6 +23,13 @@ int lathe_py_options_retries(lathe_py_options *options, PyObject *value);
 int lathe_py_options_betas(lathe_py_options *options, PyObject *value);
 int lathe_py_options_headers(lathe_py_options *options, const char *name, PyObject *value);
 
+/* Those of a model's work. None of `model` and `instructions` is "" for the core. */
+int lathe_py_options_model(lathe_py_options *options, PyObject *value);
+int lathe_py_options_instructions(lathe_py_options *options, PyObject *value);
+int lathe_py_options_max_tokens(lathe_py_options *options, PyObject *value);
+int lathe_py_options_effort(lathe_py_options *options, PyObject *value);
+int lathe_py_options_on_change(lathe_py_options *options, PyObject *value);
+
 /* A str without NUL, or NULL for None and not given. The bytes live as long as `value`. */
 int lathe_py_option_text(lathe_py_state *state, const char *name, PyObject *value,
                          const char **text);

@@ -1,6 +1,7 @@
 #include "pending.h"
 
 #include <math.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -112,9 +113,19 @@ static lathe_code receive(const lathe_py_call *self, PyObject *log, lathe_respon
     lathe_code code = lathe_call_result(self->call, response, &host->error);
     const char *body = code ? host->error.body : (*response)->body;
     size_t size = code ? host->error.body_size : (*response)->body_size;
+    if (!code && (*response)->answers) { /* what came, not what was made of it */
+        body = (*response)->answers;
+        size = strlen(body);
+    }
     if (log_answer(self, log, body, size))
         return host->error.code = LATHE_HOST;
     return code ? code : lathe_response_read(*response, &host->sink, &host->error);
+}
+
+/* -1 when the program has made an exception of it. */
+static int warn(const lathe_response *response)
+{
+    return response->warning ? PyErr_WarnEx(PyExc_UserWarning, response->warning, 1) : 0;
 }
 
 PyObject *lathe_py_finish(const lathe_py_call *self, PyObject *log, bool raw)
@@ -132,6 +143,8 @@ PyObject *lathe_py_finish(const lathe_py_call *self, PyObject *log, bool raw)
         goto out;
     }
     result = lathe_py_host_finish(&host, code);
+    if (result && warn(response))
+        Py_CLEAR(result);
     if (result && raw)
         result = lathe_py_raw_response_new(self->state, result, response);
 out:

@@ -1,5 +1,6 @@
 #include "raw.h"
 
+#include <string.h>
 #include <structmember.h>
 
 #include "args.h"
@@ -7,24 +8,25 @@
 
 /* ---- RawResponse ----------------------------------------------------------------------------- */
 
-enum { FIELD_COUNT = 6 };
+enum { FIELD_COUNT = 9, REQUIRED = 6 };
 
 typedef struct response_object {
     PyObject_HEAD PyObject *fields[FIELD_COUNT];
 } response_object;
 
-static const lathe_signature response_signature = {
-    "RawResponse",
-    FIELD_COUNT,
-    FIELD_COUNT,
-    {"data", "status", "headers", "request_id", "attempts", "elapsed"}};
+static const lathe_signature response_signature = {"RawResponse",
+                                                   FIELD_COUNT,
+                                                   REQUIRED,
+                                                   {"data", "status", "headers", "request_id",
+                                                    "attempts", "elapsed", "answers", "notes",
+                                                    "instructions"}};
 
 static PyObject *response_make(PyTypeObject *type, PyObject *const *fields)
 {
     allocfunc alloc = PyType_GetSlot(type, Py_tp_alloc);
     response_object *self = (response_object *)alloc(type, 0);
     for (int i = 0; self && i < FIELD_COUNT; i++)
-        self->fields[i] = Py_NewRef(fields[i]);
+        self->fields[i] = Py_NewRef(fields[i] ? fields[i] : Py_None);
     return (PyObject *)self;
 }
 
@@ -34,6 +36,11 @@ static PyObject *response_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     if (lathe_py_args_tuple(&response_signature, args, kwargs, fields))
         return NULL;
     return response_make(type, fields);
+}
+
+static PyObject *json_of(lathe_py_state *state, const char *json)
+{
+    return json ? lathe_py_json(state, json, strlen(json)) : Py_NewRef(Py_None);
 }
 
 PyObject *lathe_py_raw_response_new(lathe_py_state *state, PyObject *data,
@@ -46,6 +53,9 @@ PyObject *lathe_py_raw_response_new(lathe_py_state *state, PyObject *data,
         lathe_py_string(response->request_id),
         PyLong_FromLong(response->attempts),
         PyFloat_FromDouble(response->elapsed),
+        json_of(state, response->answers),
+        json_of(state, response->notes),
+        lathe_py_string(response->instructions),
     };
     bool whole = true;
     for (int i = 0; i < FIELD_COUNT; i++)
@@ -95,12 +105,13 @@ static PyObject *response_reduce(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
     PyObject *const *fields = ((response_object *)self)->fields;
-    return Py_BuildValue("(O(OOOOOO))", Py_TYPE(self), fields[0], fields[1], fields[2], fields[3],
-                         fields[4], fields[5]);
+    return Py_BuildValue("(O(OOOOOOOOO))", Py_TYPE(self), fields[0], fields[1], fields[2],
+                         fields[3], fields[4], fields[5], fields[6], fields[7], fields[8]);
 }
 
 PyDoc_STRVAR(response_doc,
-             "RawResponse(data, status, headers, request_id, attempts, elapsed)\n--\n\n"
+             "RawResponse(data, status, headers, request_id, attempts, elapsed, answers=None, "
+             "notes=None, instructions=None)\n--\n\n"
              "An answer with what HTTP said around it.\n\n"
              "Attributes\n----------\n"
              "data : dict\n"
@@ -114,7 +125,15 @@ PyDoc_STRVAR(response_doc,
              "attempts : int\n"
              "    How many times the request was tried.\n"
              "elapsed : float\n"
-             "    Seconds from the call's start to its end.\n");
+             "    Seconds from the call's start to its end.\n"
+             "answers : list of dict or None\n"
+             "    With a model: its answers as they came, the last one last. Status, headers and\n"
+             "    request_id are those of the last; attempts are those of all.\n"
+             "notes : list of dict or None\n"
+             "    With a model: what was dropped, renamed or kept, each with ``code`` and\n"
+             "    ``message``; spans also with ``name`` and ``text``.\n"
+             "instructions : str or None\n"
+             "    With a model: the version of the instructions that it was given.\n");
 
 #define MEMBER(i, name, doc)                                                                       \
     {                                                                                              \
@@ -130,6 +149,9 @@ static PyMemberDef response_members[] = {
     MEMBER(3, "request_id", "The service's name for the request, or None."),
     MEMBER(4, "attempts", "How many times the request was tried."),
     MEMBER(5, "elapsed", "Seconds from the call's start to its end."),
+    MEMBER(6, "answers", "The model's answers as they came, or None."),
+    MEMBER(7, "notes", "What was dropped, renamed or kept, or None."),
+    MEMBER(8, "instructions", "The version of the model's instructions, or None."),
     {NULL, 0, 0, 0, NULL},
 };
 

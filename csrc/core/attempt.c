@@ -54,7 +54,8 @@ static void refuse(lathe_call *call, const lathe_answer *answer, lathe_verdict *
                    lathe_outcome *outcome)
 {
     lathe_error *error = &verdict->error;
-    lathe_refusal refusal = {.vendor_host = lathe_client_settings(call->client)->vendor};
+    lathe_refusal refusal = {.vendor_host =
+                                 lathe_client_settings(call->client)->vendor && !call->task};
     outcome->status = answer->status;
     if (answer->status < 300) {
         outcome->final = true;

@@ -9,6 +9,7 @@
 #include "outgoing.h"
 #include "request.h"
 #include "response.h"
+#include "task.h"
 
 /* ---- Making a call --------------------------------------------------------------------------- */
 
@@ -17,6 +18,7 @@ static void call_free(lathe_call *call)
     lathe_buf_clear(&call->body);
     lathe_lines_clear(&call->own_lines);
     lathe_response_free(call->response);
+    lathe_task_free(call->task);
     lathe_error_clear(&call->error);
     pthread_cond_destroy(&call->told);
     lathe_engine_release(call->engine);
@@ -56,6 +58,28 @@ static lathe_code set_lines(lathe_call *call, const lathe_options *given)
                                 &call->own_lines);
 }
 
+/* Has a model do the work: what is written so far are its arguments. */
+static lathe_code set_task(lathe_call *call, const lathe_options *given, lathe_error *error)
+{
+    lathe_options options;
+    lathe_instructions *own = NULL, *instructions = lathe_client_instructions(call->client);
+    lathe_client_call_options(call->client, &options);
+    if (given->instructions && lathe_instructions_load(given->instructions, &own, error))
+        return error->code;
+    if (given->max_tokens >= 0)
+        options.max_tokens = given->max_tokens;
+    if (given->effort >= 0)
+        options.effort = given->effort;
+    if (given->on_variable_change >= 0)
+        options.on_variable_change = given->on_variable_change;
+    call->task = lathe_task_new(call->verb, &call->body, &options, own ? own : instructions,
+                                lathe_client_asks_schema(call->client));
+    lathe_instructions_release(own);
+    call->target = &lathe_client_settings(call->client)->messages;
+    lathe_code code = call->task ? lathe_task_write(call->task, &call->body) : LATHE_MEMORY;
+    return code ? lathe_fail(error, code, NULL) : LATHE_OK;
+}
+
 static lathe_code fill_call(lathe_call *call, const lathe_request *request,
                             const lathe_options *given, lathe_error *error)
 {
@@ -63,6 +87,8 @@ static lathe_code fill_call(lathe_call *call, const lathe_request *request,
         return error->code;
     set_options(call, given);
     call->target = &lathe_client_settings(call->client)->targets[request->verb];
+    if (lathe_client_instructions(call->client) && set_task(call, given, error))
+        return error->code;
     lathe_code code = set_lines(call, given);
     return code ? lathe_fail(error, code, NULL) : LATHE_OK;
 }
@@ -76,6 +102,8 @@ lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
     *call = NULL;
     if (lathe_client_closed(client))
         return lathe_fail(error, LATHE_CLIENT_CLOSED, NULL);
+    if (given->model)
+        return lathe_fail(error, LATHE_CONFIGURATION, "model is an option of clients and copies");
     if (lathe_options_check(given, "extra_headers", error))
         return error->code;
     lathe_call *made = lathe_malloc(sizeof *made);
@@ -120,10 +148,92 @@ void lathe_call_start(lathe_call *call)
         lathe_engine_submit(call->engine, call);
 }
 
+/* ---- One request after another --------------------------------------------------------------- */
+
+/* A refusal that another request may cure: one without what the server does not know. */
+static bool take_refusal(lathe_call *call)
+{
+    const lathe_error *error = &call->error;
+    if ((error->code != LATHE_BAD_REQUEST && error->code != LATHE_UNPROCESSABLE) ||
+        !lathe_task_refused(call->task, error->body, error->body_size))
+        return false;
+    lathe_error_clear(&call->error);
+    return true;
+}
+
+/* An answer that echoes the key must not carry it into an exception. */
+static void redact_error(const lathe_call *call, lathe_error *error)
+{
+    const lathe_settings *settings = lathe_client_settings(call->client);
+    if (error->body)
+        lathe_settings_redact(settings, error->body, error->body_size);
+    if (error->answer)
+        lathe_settings_redact(settings, error->answer, error->answer_size);
+}
+
+/* Whether there is another request to be sent; else the result stands in the call. */
+static bool take_answer(lathe_call *call)
+{
+    bool more = false;
+    if (call->error.code)
+        return take_refusal(call);
+    lathe_task_take(call->task, call->response, &more, &call->error);
+    if (lathe_task_knows_no_schema(call->task))
+        lathe_client_learn_no_schema(call->client);
+    if (call->error.code)
+        redact_error(call, &call->error);
+    if (more || call->error.code) {
+        lathe_response_free(call->response);
+        call->response = NULL;
+    }
+    return more && !call->error.code;
+}
+
+/* Attempts and seconds are those of all requests. */
+static void settle(lathe_call *call)
+{
+    call->settled = true;
+    if (call->error.code)
+        call->error.attempts = call->earlier + call->attempts;
+    if (call->response) {
+        call->response->attempts = call->earlier + call->attempts;
+        call->response->elapsed = lathe_clock() - call->started;
+    }
+}
+
+bool lathe_call_goes_on(lathe_call *call)
+{
+    if (!call->task || call->settled)
+        return false;
+    bool more = take_answer(call);
+    if (more && lathe_task_write(call->task, &call->body)) {
+        lathe_fail(&call->error, LATHE_MEMORY, NULL);
+        more = false;
+    }
+    if (!more) {
+        settle(call);
+        return false;
+    }
+    const int attempts = call->attempts;
+    if (lathe_engine_resubmit(call->engine, call)) {
+        call->earlier += attempts;
+        return true;
+    }
+    lathe_fail(&call->error, LATHE_CANCELLED, NULL);
+    settle(call);
+    return false;
+}
+
 lathe_wait lathe_call_wait(lathe_call *call, double seconds, bool signals)
 {
-    return is_orphan(call) ? LATHE_WAIT_DONE
-                           : lathe_engine_wait(call->engine, call, seconds, signals);
+    const double until = lathe_clock() + seconds;
+    lathe_wait state = LATHE_WAIT_DONE;
+    while (!is_orphan(call)) {
+        state = lathe_engine_wait(call->engine, call, fmax(until - lathe_clock(), 0), signals);
+        if (state != LATHE_WAIT_DONE || !lathe_call_goes_on(call))
+            return state;
+    }
+    return LATHE_WAIT_DONE;
 }
 
 bool lathe_call_event(lathe_call *call, lathe_event *event)
@@ -170,13 +280,28 @@ void lathe_call_cancel(lathe_call *call)
         lathe_engine_cancel(call->engine, call);
 }
 
+/* What the service says, unless it repeats what is the caller's. */
+static void describe(lathe_call *call)
+{
+    lathe_text sent = {call->body.data, call->body.size};
+    lathe_buf own;
+    lathe_buf_init(&own, SIZE_MAX / 2);
+    if (call->task && !lathe_task_own_words(call->task, &own))
+        sent = (lathe_text){own.data, own.size};
+    lathe_response_describe(&call->error, &sent);
+    lathe_buf_clear(&own);
+    const char *base = lathe_client_base_url(call->client);
+    const size_t size = strlen(base);
+    if (call->error.code == LATHE_NOT_FOUND && size > 3 && !strcmp(base + size - 3, "/v1"))
+        lathe_error_append(&call->error, " (base_url ends in /v1, and /v1/... is added to it)");
+}
+
 /* Completes the message of an error: here, not by the leader, whom others wait for. */
 static void put_in_words(lathe_call *call)
 {
     lathe_error *error = &call->error;
-    const lathe_text sent = {call->body.data, call->body.size};
     if (!error->message[0])
-        lathe_response_describe(error, &sent);
+        describe(call);
     if (error->code >= LATHE_CONNECTION && error->attempts > 1)
         lathe_error_append(error, " (after %d attempts)", error->attempts);
 }

@@ -10,6 +10,9 @@
 #include "forking.h"
 #include "outgoing.h"
 #include "ratelimits.h"
+#include "value.h"
+
+enum { MODEL_LENGTH = 256 };
 
 /* Whose an engine is. */
 typedef enum lathe_role {
@@ -43,27 +46,59 @@ struct lathe_client {
     atomic_int references;
     atomic_bool closed;
     lathe_hub *hub;
-    lathe_client *parent;  /* whose closing ends this one too; NULL for an original */
-    lathe_options options; /* every member set; its arrays are the client's */
-    lathe_lines lines;     /* of a call without options of its own */
+    lathe_client *parent;             /* whose closing ends this one too; NULL for an original */
+    lathe_options options;            /* every member set; its arrays are the client's */
+    lathe_lines lines;                /* of a call without options of its own */
+    lathe_instructions *instructions; /* with a model */
+    atomic_bool no_schema;            /* the server knows no structured output */
 };
 
 /* ---- Options --------------------------------------------------------------------------------- */
 
 void lathe_options_init(lathe_options *options)
 {
-    *options = (lathe_options){.timeout = NAN, .connect_timeout = NAN, .max_retries = -1};
+    *options = (lathe_options){.timeout = NAN,
+                               .connect_timeout = NAN,
+                               .max_retries = -1,
+                               .max_tokens = -1,
+                               .effort = -1,
+                               .on_variable_change = -1};
 }
 
 void lathe_client_options_init(lathe_client_options *options)
 {
-    *options =
-        (lathe_client_options){.max_response_bytes = 64U << 20,
-                               .call = {.timeout = 600, .connect_timeout = 5, .max_retries = 2}};
+    *options = (lathe_client_options){.max_response_bytes = 64U << 20,
+                                      .call = {.timeout = 600,
+                                               .connect_timeout = 5,
+                                               .max_retries = 2,
+                                               .max_tokens = 8192,
+                                               .effort = LATHE_EFFORT_FAST,
+                                               .on_variable_change = LATHE_CHANGE_RAISE}};
+}
+
+static lathe_code check_model_options(const lathe_options *options, lathe_error *error)
+{
+    const char *model = options->model ? options->model : "";
+    size_t size = strlen(model);
+    if (!lathe_utf8_valid(model, size) || lathe_utf8_length(model, size) > MODEL_LENGTH)
+        return lathe_fail(error, LATHE_CONFIGURATION,
+                          "model must be at most %d characters of UTF-8", MODEL_LENGTH);
+    if (options->max_tokens != -1 &&
+        (options->max_tokens < 1 || options->max_tokens > LATHE_MAX_TOKENS_MOST))
+        return lathe_fail(error, LATHE_CONFIGURATION, "max_tokens must be from 1 to %d",
+                          LATHE_MAX_TOKENS_MOST);
+    if (options->effort < -1 || options->effort > LATHE_EFFORT_THOROUGH)
+        return lathe_fail(error, LATHE_CONFIGURATION, "effort must be fast or thorough");
+    if (options->on_variable_change < -1 || options->on_variable_change > LATHE_CHANGE_WARN)
+        return lathe_fail(error, LATHE_CONFIGURATION,
+                          "on_variable_change must be raise, keep_original or warn");
+    return LATHE_OK;
 }
 
 lathe_code lathe_options_check(const lathe_options *options, const char *where, lathe_error *error)
 {
+    if (check_model_options(options, error))
+        return error->code;
     if (options->timeout <= 0)
         return lathe_fail(error, LATHE_CONFIGURATION, "timeout must be above 0 seconds");
     if (options->connect_timeout <= 0)
@@ -90,6 +125,8 @@ static void options_clear(lathe_options *options)
     }
     lathe_free((void *)(uintptr_t)options->betas);
     lathe_free((void *)(uintptr_t)options->headers);
+    lathe_free((void *)(uintptr_t)options->model);
+    lathe_free((void *)(uintptr_t)options->instructions);
 }
 
 static lathe_code copy_betas(lathe_options *to, const lathe_options *from)
@@ -126,6 +163,21 @@ static lathe_code copy_headers(lathe_options *to, const lathe_options *under,
     return LATHE_OK;
 }
 
+static int either(int over, int under)
+{
+    return over < 0 ? under : over;
+}
+
+static lathe_code copy_model(lathe_options *to, const lathe_options *under,
+                             const lathe_options *over)
+{
+    const char *model = over->model ? over->model : under->model;
+    const char *folder = over->instructions ? over->instructions : under->instructions;
+    to->model = lathe_copy_string(model ? model : "");
+    to->instructions = lathe_copy_string(folder ? folder : "");
+    return to->model && to->instructions ? LATHE_OK : LATHE_MEMORY;
+}
+
 /* `over` where it is given, else `under`. */
 static lathe_code options_merge(lathe_options *to, const lathe_options *under,
                                 const lathe_options *over)
@@ -133,9 +185,14 @@ static lathe_code options_merge(lathe_options *to, const lathe_options *under,
     *to = (lathe_options){.timeout = isnan(over->timeout) ? under->timeout : over->timeout,
                           .connect_timeout = isnan(over->connect_timeout) ? under->connect_timeout
                                                                           : over->connect_timeout,
-                          .max_retries =
-                              over->max_retries < 0 ? under->max_retries : over->max_retries};
+                          .max_retries = either(over->max_retries, under->max_retries),
+                          .max_tokens = either(over->max_tokens, under->max_tokens),
+                          .effort = either(over->effort, under->effort),
+                          .on_variable_change =
+                              either(over->on_variable_change, under->on_variable_change)};
     lathe_code code = copy_betas(to, over->betas ? over : under);
+    if (!code)
+        code = copy_model(to, under, over);
     return code ? code : copy_headers(to, under, over);
 }
 
@@ -320,6 +377,7 @@ void lathe_client_release(lathe_client *client)
     lathe_client_release(client->parent);
     options_clear(&client->options);
     lathe_lines_clear(&client->lines);
+    lathe_instructions_release(client->instructions);
     lathe_free(client);
 }
 
@@ -332,17 +390,22 @@ static lathe_client *client_alloc(lathe_error *error)
     }
     atomic_init(&client->references, 1);
     atomic_init(&client->closed, false);
+    atomic_init(&client->no_schema, false);
     return client;
 }
 
 static lathe_code set_options(lathe_client *client, const lathe_options *under,
-                              const lathe_options *over)
+                              const lathe_options *over, lathe_error *error)
 {
     const lathe_options none = {0};
-    lathe_code code = options_merge(&client->options, under, over);
-    return code ? code
-                : lathe_outgoing_lines(&client->hub->settings, &client->options, &none,
-                                       &client->lines);
+    const lathe_options *options = &client->options;
+    if (options_merge(&client->options, under, over) ||
+        lathe_outgoing_lines(&client->hub->settings, options, &none, &client->lines))
+        return lathe_fail(error, LATHE_MEMORY, NULL);
+    if (lathe_settings_check_key(&client->hub->settings, *options->model, error) ||
+        !*options->model)
+        return error->code;
+    return lathe_instructions_load(options->instructions, &client->instructions, error);
 }
 
 lathe_code lathe_client_new(const lathe_client_options *options, lathe_client **client,
@@ -355,8 +418,8 @@ lathe_code lathe_client_new(const lathe_client_options *options, lathe_client **
     if (!made)
         return error->code;
     made->hub = hub_new(options, error);
-    if (!error->code && set_options(made, &none, &options->call))
-        lathe_fail(error, LATHE_MEMORY, NULL);
+    if (!error->code)
+        set_options(made, &none, &options->call, error);
     if (error->code)
         lathe_client_release(made);
     else
@@ -377,12 +440,11 @@ lathe_code lathe_client_copy(lathe_client *client, const lathe_options *options,
     made->parent = lathe_client_retain(client);
     made->hub = client->hub;
     atomic_fetch_add(&made->hub->references, 1);
-    if (set_options(made, &client->options, options)) {
+    if (set_options(made, &client->options, options, error))
         lathe_client_release(made);
-        return lathe_fail(error, LATHE_MEMORY, NULL);
-    }
-    *copy = made;
-    return LATHE_OK;
+    else
+        *copy = made;
+    return error->code;
 }
 
 bool lathe_client_closed(lathe_client *client)
@@ -453,6 +515,21 @@ const char *lathe_client_base_url(const lathe_client *client)
 const lathe_lines *lathe_client_lines(const lathe_client *client)
 {
     return &client->lines;
+}
+
+lathe_instructions *lathe_client_instructions(const lathe_client *client)
+{
+    return client->instructions;
+}
+
+bool lathe_client_asks_schema(lathe_client *client)
+{
+    return !atomic_load(&client->no_schema);
+}
+
+void lathe_client_learn_no_schema(lathe_client *client)
+{
+    atomic_store(&client->no_schema, true);
 }
 
 const lathe_settings *lathe_client_settings(const lathe_client *client)

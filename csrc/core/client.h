@@ -4,6 +4,7 @@
 
 #include "engine.h"
 #include "gate.h"
+#include "instructions.h"
 #include "promptlathe.h"
 #include "settings.h"
 
@@ -13,6 +14,11 @@ void lathe_client_release(lathe_client *client);
 const lathe_settings *lathe_client_settings(const lathe_client *client);
 /* The header lines of a call without betas or headers of its own. */
 const lathe_lines *lathe_client_lines(const lathe_client *client);
+/* What its model is told; NULL without one. */
+lathe_instructions *lathe_client_instructions(const lathe_client *client);
+/* Whether structured output is asked for: until the server has shown that it knows none. */
+bool lathe_client_asks_schema(lathe_client *client);
+void lathe_client_learn_no_schema(lathe_client *client);
 /* Pacing: as lathe_gate_ask, of the gate that all engines of a family of clients share. */
 double lathe_client_ask(lathe_client *client, double random, lathe_ticket *ticket);
 /* Once for each call that the gate let go: it was answered, and the rate limits that the headers

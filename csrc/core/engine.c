@@ -363,6 +363,25 @@ void lathe_engine_submit(lathe_engine *engine, lathe_call *call)
     lathe_engine_unlock(engine);
 }
 
+/* Its deadline stands. One that was cancelled is ended by the leader, as ever: a loop does not reap
+ * it any more. */
+bool lathe_engine_resubmit(lathe_engine *engine, lathe_call *call)
+{
+    lathe_engine_lock(engine);
+    bool alive = !engine->emptied;
+    if (alive) {
+        come_back_locked(engine);
+        call->ended = false;
+        call->state = LATHE_CALL_NEW;
+        call->attempts = 0;
+        call->references += 2; /* the engine's and the order's */
+        add_order_locked(engine, call);
+        wake_leader_locked(engine);
+    }
+    lathe_engine_unlock(engine);
+    return alive;
+}
+
 void lathe_engine_cancel(lathe_engine *engine, lathe_call *call)
 {
     lathe_engine_lock(engine);

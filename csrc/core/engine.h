@@ -48,6 +48,11 @@ struct lathe_call {
     bool reaped;         /* for lathe_engine_reap, not for a waiter */
     void *tag;
 
+    /* of who waits for it or reaps it, between two requests */
+    struct lathe_task *task; /* a model does the work; or NULL */
+    bool settled;            /* and it is done */
+    int earlier;             /* attempts of the requests before this one */
+
     /* under the engine's lock */
     bool submitted, ordered, cancelled, ended, news;
     bool told_of; /* in the list of what is to be reaped */
@@ -84,6 +89,9 @@ bool lathe_engine_is_ours(const lathe_engine *engine);
 
 /* Queues a call. */
 void lathe_engine_submit(lathe_engine *engine, lathe_call *call);
+/* Queues one that has ended again, with another request. False when the engine's loop is no more.
+ */
+bool lathe_engine_resubmit(lathe_engine *engine, lathe_call *call);
 /* Ends a call with LATHE_CANCELLED, here or by the leader. */
 void lathe_engine_cancel(lathe_engine *engine, lathe_call *call);
 /* Ends the calls of closed clients, here or by the leader. */
@@ -116,5 +124,7 @@ void lathe_engine_unlock(lathe_engine *engine);
 
 /* call.c: gives a reference up. */
 void lathe_call_release(lathe_call *call);
+/* The same: whether one that has ended goes on with another request, which is submitted. */
+bool lathe_call_goes_on(lathe_call *call);
 
 #endif

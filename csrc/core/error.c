@@ -59,12 +59,20 @@ void lathe_error_init(lathe_error *error)
     error->retry_after = -1;
 }
 
+static void free_names(char **names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        lathe_free(names[i]);
+    lathe_free(names);
+}
+
 void lathe_error_clear(lathe_error *error)
 {
     lathe_faults_clear(&error->faults);
-    for (size_t i = 0; i < error->name_count; i++)
-        lathe_free(error->names[i]);
-    lathe_free(error->names);
+    free_names(error->names, error->name_count);
+    free_names(error->won, error->won_count);
+    lathe_free(error->answer);
+    lathe_free(error->usage);
     lathe_free(error->type);
     lathe_free(error->said);
     lathe_free(error->request_id);

@@ -326,19 +326,23 @@ static void queue_attempt(lathe_flight *flight, lathe_call *call)
         admit(flight);
 }
 
-void lathe_flight_begin(lathe_flight *flight, lathe_call *call)
-{
-    link_call(flight, call);
-    if (lathe_heap_set(&flight->heap, &call->timer, deadline_of(flight, call)))
-        lathe_flight_fail(flight, call, LATHE_MEMORY);
-    else
-        queue_attempt(flight, call);
-}
-
 static void expire_call(lathe_flight *flight, lathe_call *call)
 {
     lathe_attempt_overdue(call);
     end_call(flight, call);
+}
+
+/* One whose time is over, as it may be between two requests, is not sent for nothing. */
+void lathe_flight_begin(lathe_flight *flight, lathe_call *call)
+{
+    const double deadline = deadline_of(flight, call);
+    link_call(flight, call);
+    if (lathe_heap_set(&flight->heap, &call->timer, deadline))
+        lathe_flight_fail(flight, call, LATHE_MEMORY);
+    else if (deadline <= lathe_clock())
+        expire_call(flight, call);
+    else
+        queue_attempt(flight, call);
 }
 
 /* ---- Steps ----------------------------------------------------------------------------------- */

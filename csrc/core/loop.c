@@ -67,7 +67,11 @@ bool lathe_loop_step(lathe_loop *loop, double seconds, double budget)
 
 lathe_call *lathe_loop_reap(lathe_loop *loop, lathe_wait *what)
 {
-    return lathe_loop_is_ours(loop) ? lathe_engine_reap(loop->engine, what) : NULL;
+    lathe_call *call = NULL;
+    while (lathe_loop_is_ours(loop) && (call = lathe_engine_reap(loop->engine, what)) &&
+           *what == LATHE_WAIT_DONE && lathe_call_goes_on(call))
+        continue;
+    return call;
 }
 
 void lathe_loop_leave(lathe_loop *loop)

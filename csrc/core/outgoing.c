@@ -15,17 +15,19 @@ static bool is_among(const char *beta, const lathe_options *options, size_t befo
     return false;
 }
 
-/* Comma-joined, without repeats: the one that the service asks for, the client's, the call's. */
-static lathe_code join_betas(lathe_buf *out, const lathe_options *const lists[2])
+/* Comma-joined, without repeats: the one that the documented endpoints ask for, the client's, the
+ * call's. */
+static lathe_code join_betas(lathe_buf *out, bool required, const lathe_options *const lists[2])
 {
-    lathe_code code = lathe_buf_string(out, required_beta);
+    lathe_code code = lathe_buf_string(out, required ? required_beta : "");
     for (size_t l = 0; l < 2; l++)
         for (size_t i = 0; i < lists[l]->beta_count && !code; i++) {
             const char *beta = lists[l]->betas[i];
-            bool known = !strcmp(beta, required_beta) || is_among(beta, lists[l], i) ||
+            bool known = (required && !strcmp(beta, required_beta)) ||
+                         is_among(beta, lists[l], i) ||
                          (l && is_among(beta, lists[0], lists[0]->beta_count));
             if (!known)
-                code = lathe_buf_printf(out, ",%s", beta);
+                code = lathe_buf_printf(out, "%s%s", out->size ? "," : "", beta);
         }
     return code;
 }
@@ -36,20 +38,20 @@ lathe_code lathe_outgoing_lines(const lathe_settings *settings, const lathe_opti
     const lathe_options *const lists[] = {client, call};
     lathe_buf betas;
     lathe_buf_init(&betas, SIZE_MAX);
-    lathe_code code = join_betas(&betas, lists);
+    lathe_code code = join_betas(&betas, !client->model || !*client->model, lists);
     if (!code) {
-        const lathe_header ours[] = {
-            {settings->secret_name, settings->secret},
-            {"anthropic-version", "2023-06-01"},
-            {"anthropic-beta", betas.data},
-            {"content-type", "application/json"},
-            {"accept", "application/json"},
-            {"accept-encoding", "gzip"},
-            {"user-agent", settings->user_agent},
-        };
+        lathe_header ours[7] = {{"anthropic-version", "2023-06-01"},
+                                {"content-type", "application/json"},
+                                {"accept", "application/json"},
+                                {"accept-encoding", "gzip"},
+                                {"user-agent", settings->user_agent}};
+        size_t count = 5;
+        if (settings->secret)
+            ours[count++] = (lathe_header){settings->secret_name, settings->secret};
+        if (betas.size)
+            ours[count++] = (lathe_header){"anthropic-beta", betas.data};
         const lathe_header *const headers[] = {ours, client->headers, call->headers};
-        const size_t counts[] = {sizeof ours / sizeof *ours, client->header_count,
-                                 call->header_count};
+        const size_t counts[] = {count, client->header_count, call->header_count};
         code = lathe_lines_init(lines, headers, counts, 3);
     }
     lathe_buf_clear(&betas);

@@ -126,7 +126,8 @@ void lathe_response_describe(lathe_error *error, const lathe_text *sent)
     if (error->code == LATHE_ENDPOINT_RETIRED)
         lathe_error_append(error,
                            "the vendor retired its prompt tools endpoints on 2026-08-17 (status "
-                           "%d): set base_url to a service that still serves them",
+                           "%d): Client(model=...) has a model do the same, or set base_url to a "
+                           "service that still serves them",
                            error->status);
     else if (error->location)
         lathe_error_append(error, "%s: it redirects to %.200s, and redirects are never followed",
@@ -196,6 +197,10 @@ void lathe_response_free(lathe_response *response)
     lathe_headers_clear(&response->headers);
     lathe_free(response->request_id);
     lathe_free(response->body);
+    lathe_free(response->answers);
+    lathe_free(response->notes);
+    lathe_free(response->instructions);
+    lathe_free(response->warning);
     lathe_client_release(response->client);
     lathe_free(response);
 }

@@ -72,6 +72,13 @@ static lathe_code find_secret(lathe_settings *settings, const lathe_client_optio
     value = environment("ANTHROPIC_AUTH_TOKEN");
     if (value)
         return set_secret(settings, value, "ANTHROPIC_AUTH_TOKEN", true, error);
+    return LATHE_OK;
+}
+
+lathe_code lathe_settings_check_key(const lathe_settings *settings, bool model, lathe_error *error)
+{
+    if (settings->secret || (model && settings->loopback))
+        return LATHE_OK;
     return lathe_fail(error, LATHE_CONFIGURATION,
                       "no key: give api_key (or auth_token), or set ANTHROPIC_API_KEY (or "
                       "ANTHROPIC_AUTH_TOKEN) in the environment");
@@ -125,6 +132,7 @@ static lathe_code keep_url(lathe_settings *settings, CURLU *url, const char *opt
         whole[--size] = '\0';
     settings->https = !strcmp(scheme, "https");
     settings->vendor = lathe_same_word(host, vendor_host) && !path[strspn(path, "/")];
+    settings->loopback = is_loopback(host);
     if (!settings->https && strcmp(scheme, "http"))
         code = lathe_fail(error, LATHE_CONFIGURATION, "%s: it must be https:// or http://", option);
     if (!code)
@@ -162,7 +170,7 @@ static lathe_code find_url(lathe_settings *settings, const lathe_client_options 
     else
         keep_url(settings, url, option, error);
     curl_url_cleanup(url);
-    if (!error->code && !settings->https && !is_loopback(settings->host) && !options->allow_http)
+    if (!error->code && !settings->https && !settings->loopback && !options->allow_http)
         lathe_fail(error, LATHE_CONFIGURATION,
                    "%s: http sends key and prompts in the clear, so it is only for this machine "
                    "itself: use https, or allow_http=True if the network is yours",
@@ -366,7 +374,13 @@ static lathe_code make_targets(lathe_settings *settings, lathe_error *error)
         if (make_target(settings->base_url, lathe_verb_path((lathe_verb)verb),
                         &settings->targets[verb], error))
             return error->code;
-    return LATHE_OK;
+    return make_target(settings->base_url, "/v1/messages", &settings->messages, error);
+}
+
+static void clear_target(lathe_target *target)
+{
+    lathe_free(target->url);
+    curl_url_cleanup(target->address);
 }
 
 lathe_code lathe_settings_init(lathe_settings *settings, const lathe_client_options *options,
@@ -376,9 +390,10 @@ lathe_code lathe_settings_init(lathe_settings *settings, const lathe_client_opti
     settings->log_bodies = options->log_bodies;
     if (!options->max_response_bytes)
         return lathe_fail(error, LATHE_CONFIGURATION, "max_response_bytes must be above 0");
+    bool model = options->call.model && *options->call.model;
     if (find_secret(settings, options, error) || find_url(settings, options, error) ||
-        make_targets(settings, error) || find_proxy(settings, options, error) ||
-        make_agent(settings, options->host_agent, error))
+        lathe_settings_check_key(settings, model, error) || make_targets(settings, error) ||
+        find_proxy(settings, options, error) || make_agent(settings, options->host_agent, error))
         return error->code;
     bool tls = settings->https ||
                (settings->proxy && !strncasecmp(settings->proxy, "https:", sizeof "https:" - 1));
@@ -396,10 +411,9 @@ void lathe_settings_clear(lathe_settings *settings)
                      settings->proxy,    settings->no_proxy, settings->user_agent};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         lathe_free(owned[i]);
-    for (int i = 0; i < LATHE_VERBS; i++) {
-        lathe_free(settings->targets[i].url);
-        curl_url_cleanup(settings->targets[i].address);
-    }
+    for (int i = 0; i < LATHE_VERBS; i++)
+        clear_target(&settings->targets[i]);
+    clear_target(&settings->messages);
     *settings = (lathe_settings){0};
 }
 
@@ -449,7 +463,7 @@ static size_t key_spelled(const char *at, const char *end, const char *key)
 
 void lathe_settings_redact(const lathe_settings *settings, char *data, size_t size)
 {
-    size_t length = strlen(settings->key);
+    size_t length = settings->key ? strlen(settings->key) : 0;
     if (length < SHORTEST_REDACTED || size < length)
         return;
     for (char *at = data, *end = data + size; at < end;) {

@@ -13,14 +13,16 @@ typedef struct lathe_target {
 } lathe_target;
 
 typedef struct lathe_settings {
-    char *base_url; /* without a slash at the end */
-    lathe_target targets[LATHE_VERBS];
-    char *host; /* of base_url, for errors */
+    char *base_url;                    /* without a slash at the end */
+    lathe_target targets[LATHE_VERBS]; /* the documented endpoints */
+    lathe_target messages;             /* where a model is asked */
+    char *host;                        /* of base_url, for errors */
     bool https;
-    bool vendor;            /* base_url is the vendor's own service */
-    char *secret_name;      /* the header that carries the key */
-    char *secret;           /* its value; wiped when freed */
-    const char *key;        /* the part of it that is the key itself */
+    bool vendor;       /* base_url is the vendor's own service */
+    bool loopback;     /* this machine */
+    char *secret_name; /* the header that carries the key; NULL: none, for a model on loopback */
+    char *secret;      /* its value; wiped when freed */
+    const char *key;   /* the part of it that is the key itself */
     char *ca_file, *ca_dir; /* both NULL: no https */
     char *proxy;            /* NULL: none */
     char *no_proxy;         /* hosts that are reached without it, or NULL */
@@ -34,6 +36,8 @@ typedef struct lathe_settings {
 lathe_code lathe_settings_init(lathe_settings *settings, const lathe_client_options *options,
                                lathe_error *error);
 void lathe_settings_clear(lathe_settings *settings);
+/* Whether calls can do without a key, or have one. LATHE_CONFIGURATION. */
+lathe_code lathe_settings_check_key(const lathe_settings *settings, bool model, lathe_error *error);
 
 /* Overwrites the key with asterisks wherever it stands in foreign bytes, as it is or as JSON may
  * escape it. */

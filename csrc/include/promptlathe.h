@@ -59,11 +59,13 @@ void lathe_set_allocator(const lathe_allocator *allocator);
     X(LATHE_CONNECTION, APIConnectionError, "no complete answer was received")                     \
     X(LATHE_TIMEOUT, APITimeoutError, "the time allowed ran out")                                  \
     X(LATHE_RESPONSE_VALIDATION, APIResponseValidationError, "an answer that cannot be used")      \
+    X(LATHE_MODEL_ANSWER, ModelAnswerError, "the model's answer cannot be used")                   \
+    X(LATHE_VARIABLES_CHANGED, VariablesChangedError, "the model changed the variables")           \
     X(LATHE_STATUS, APIStatusError, "the service refused the request")                             \
     X(LATHE_BAD_REQUEST, BadRequestError, "the service refused the request as invalid")            \
     X(LATHE_AUTHENTICATION, AuthenticationError, "the service did not accept the credentials")     \
     X(LATHE_PERMISSION_DENIED, PermissionDeniedError, "the credentials do not allow this")         \
-    X(LATHE_NOT_FOUND, NotFoundError, "the service does not know this address")                    \
+    X(LATHE_NOT_FOUND, NotFoundError, "the service knows no such address or model")                \
     X(LATHE_ENDPOINT_RETIRED, EndpointRetiredError, "the vendor retired this endpoint")            \
     X(LATHE_CONFLICT, ConflictError, "the request conflicts with another")                         \
     X(LATHE_REQUEST_TOO_LARGE, RequestTooLargeError, "the request is too large for the service")   \
@@ -140,7 +142,9 @@ typedef struct lathe_error {
     lathe_code code;
     lathe_faults faults; /* INVALID_REQUEST, INVALID_PROMPT */
     char **names;        /* MISSING_VARIABLE: the variables, in first-seen order */
-    size_t name_count;
+    size_t name_count;   /* VARIABLES_CHANGED: those that are lost */
+    char **won;          /* VARIABLES_CHANGED: those that are new */
+    size_t won_count;
     /* every error of a call that was sent or should have been */
     int attempts;
     double retry_after; /* seconds the service asked to wait; -1 when it did not say */
@@ -158,6 +162,11 @@ typedef struct lathe_error {
     size_t body_size;
     bool body_is_json; /* body is whole and valid JSON */
     lathe_headers headers;
+    /* MODEL_ANSWER, VARIABLES_CHANGED, with status, request_id, body and headers of the last
+     * answer; `type` is "cut_off", "refusal", "unparsable" or "variables" */
+    char *answer; /* what the model wrote, its text alone */
+    size_t answer_size;
+    char *usage; /* JSON, the sum over the model's answers */
     /* texts, "" when there is nothing to say */
     char message[640];      /* a sentence, UTF-8, that a user can act on; always there */
     char curl_message[256]; /* CONNECTION, TIMEOUT, like the next two */
@@ -331,6 +340,21 @@ bool lathe_model_takes_prefill(const char *model, size_t size);
 typedef struct lathe_client lathe_client;
 typedef struct lathe_call lathe_call;
 
+/* How much work a model is asked to do. */
+typedef enum lathe_effort {
+    LATHE_EFFORT_FAST = 0,     /* one request */
+    LATHE_EFFORT_THOROUGH = 1, /* improve: several, each with one step of the work */
+} lathe_effort;
+
+/* What is done with an improved prompt that lacks a variable of its original, or has a new one. */
+typedef enum lathe_on_change {
+    LATHE_CHANGE_RAISE = 0, /* LATHE_VARIABLES_CHANGED */
+    LATHE_CHANGE_KEEP = 1,  /* the original is the result */
+    LATHE_CHANGE_WARN = 2,  /* it is the result all the same, and lathe_response.warning says so */
+} lathe_on_change;
+
+enum { LATHE_MAX_TOKENS_MOST = 1000000000 };
+
 /* No limit of time: INFINITY. An option of a call or of a copy that is not given: NAN, or -1, or a
  * NULL pointer. */
 typedef struct lathe_options {
@@ -341,6 +365,14 @@ typedef struct lathe_options {
     size_t beta_count;
     const lathe_header *headers; /* over the client's, name by name, which are over our own */
     size_t header_count;
+    /* The model that does the work of the verbs, over POST /v1/messages; "" for none: the
+     * documented endpoints are called. An option of clients and copies; a call's must be NULL. The
+     * others below are of no use without it. */
+    const char *model;
+    int max_tokens;           /* of one answer of the model, 1 to LATHE_MAX_TOKENS_MOST */
+    int effort;               /* a lathe_effort */
+    int on_variable_change;   /* a lathe_on_change */
+    const char *instructions; /* a folder with texts in place of our own; "" for none */
 } lathe_options;
 
 void lathe_options_init(lathe_options *options);
@@ -357,7 +389,7 @@ typedef struct lathe_client_options {
     bool allow_http;
     bool log_bodies;           /* keep request bodies for events */
     size_t max_response_bytes; /* of the decoded body */
-    lathe_options call;        /* what calls begin with: 600 s, 5 s, 2 retries */
+    lathe_options call; /* what calls begin with: 600 s, 5 s, 2 retries, 8192 tokens, fast, raise */
 } lathe_client_options;
 
 void lathe_client_options_init(lathe_client_options *options);
@@ -413,6 +445,13 @@ typedef struct lathe_response {
     double elapsed; /* seconds from the call's start to its end */
     char *body;
     size_t body_size;
+    /* With a model; NULL without. Status, headers and request_id are then those of its last answer,
+     * attempts and usage those of all. Each is JSON: a list of the bodies of its answers in order,
+     * and a list of
+     * {"code", "message", ...}: what was dropped or changed on the way. */
+    char *answers, *notes;
+    char *instructions;   /* the version of the texts that it was given */
+    char *warning;        /* a sentence for the caller to see, or NULL */
     lathe_client *client; /* the library's own */
 } lathe_response;
 
@@ -463,14 +502,17 @@ bool lathe_call_event(lathe_call *call, lathe_event *event);
 const char *lathe_call_body(const lathe_call *call, size_t *size);
 /* Overwrites the key with asterisks wherever it stands in a copy of a body that is to be logged. */
 void lathe_call_redact(const lathe_call *call, char *data, size_t size);
-/* "https://host/v1/experimental/generate_prompt"; valid as long as the call. */
+/* "https://host/v1/experimental/generate_prompt", with a model "https://host/v1/messages"; valid as
+ * long as the call. */
 const char *lathe_call_url(const lathe_call *call);
 
 /* Ends the call, unless it has not been started or has ended: the result is LATHE_CANCELLED. Never
  * waits for another thread's network work. A call of a loop is not reaped any more. */
 void lathe_call_cancel(lathe_call *call);
 
-/* After LATHE_WAIT_DONE, once: the response, or why there is none. */
+/* After LATHE_WAIT_DONE, once: the response, or why there is none. With a model also
+ * LATHE_MODEL_ANSWER: what it wrote cannot be used, also not after it was told why, and
+ * LATHE_VARIABLES_CHANGED. */
 lathe_code lathe_call_result(lathe_call *call, lathe_response **response, lathe_error *error);
 
 /* Cancels when needed. */

@@ -26,6 +26,10 @@ _Messages = str | Sequence[Message | NormalizedMessage | dict[str, Any]]
 _Response = TypeVar("_Response", PromptResponse, TemplatizeResponse)
 _Retries = int | EllipsisType
 _Betas = list[str] | tuple[str, ...]
+_MaxTokens = int | EllipsisType
+_Effort = Literal["fast", "thorough"] | EllipsisType
+_OnChange = Literal["raise", "keep_original", "warn"] | EllipsisType
+_Instructions = str | os.PathLike[str] | None | EllipsisType
 _Request = GenerateRequest | ImproveRequest | TemplatizeRequest | dict[str, Any]
 _T = TypeVar("_T")
 
@@ -49,6 +53,10 @@ def generate(
     max_retries: _Retries = ...,
     betas: _Betas = (),
     extra_headers: dict[str, str] | None = None,
+    max_tokens: _MaxTokens = ...,
+    effort: _Effort = ...,
+    on_variable_change: _OnChange = ...,
+    instructions: _Instructions = ...,
 ) -> PromptResponse: ...
 def improve(
     messages: _Messages,
@@ -60,6 +68,10 @@ def improve(
     max_retries: _Retries = ...,
     betas: _Betas = (),
     extra_headers: dict[str, str] | None = None,
+    max_tokens: _MaxTokens = ...,
+    effort: _Effort = ...,
+    on_variable_change: _OnChange = ...,
+    instructions: _Instructions = ...,
 ) -> PromptResponse: ...
 def templatize(
     messages: _Messages,
@@ -69,6 +81,10 @@ def templatize(
     max_retries: _Retries = ...,
     betas: _Betas = (),
     extra_headers: dict[str, str] | None = None,
+    max_tokens: _MaxTokens = ...,
+    effort: _Effort = ...,
+    on_variable_change: _OnChange = ...,
+    instructions: _Instructions = ...,
 ) -> TemplatizeResponse: ...
 def validate_messages(messages: _Messages) -> list[NormalizedMessage]: ...
 def validate_completion_prompt(
@@ -113,6 +129,9 @@ class RawResponse(Generic[_T]):
         request_id: str | None,
         attempts: int,
         elapsed: float,
+        answers: list[dict[str, Any]] | None = None,
+        notes: list[dict[str, str]] | None = None,
+        instructions: str | None = None,
     ) -> Self: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     @property
@@ -127,6 +146,12 @@ class RawResponse(Generic[_T]):
     def attempts(self) -> int: ...
     @property
     def elapsed(self) -> float: ...
+    @property
+    def answers(self) -> list[dict[str, Any]] | None: ...
+    @property
+    def notes(self) -> list[dict[str, str]] | None: ...
+    @property
+    def instructions(self) -> str | None: ...
 
 @final
 class ClientWithRawResponse:
@@ -139,6 +164,10 @@ class ClientWithRawResponse:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> RawResponse[PromptResponse]: ...
     def improve(
         self,
@@ -151,6 +180,10 @@ class ClientWithRawResponse:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> RawResponse[PromptResponse]: ...
     def templatize(
         self,
@@ -161,6 +194,10 @@ class ClientWithRawResponse:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> RawResponse[TemplatizeResponse]: ...
 
 @final
@@ -195,6 +232,11 @@ class Client:
         allow_http: bool = False,
         max_response_bytes: int = 67108864,
         log_bodies: bool = False,
+        model: str | None = None,
+        max_tokens: int = 8192,
+        effort: Literal["fast", "thorough"] = "fast",
+        on_variable_change: Literal["raise", "keep_original", "warn"] = "raise",
+        instructions: str | os.PathLike[str] | None = None,
     ) -> None: ...
     def generate(
         self,
@@ -205,6 +247,10 @@ class Client:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> PromptResponse: ...
     def improve(
         self,
@@ -217,6 +263,10 @@ class Client:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> PromptResponse: ...
     def templatize(
         self,
@@ -227,6 +277,10 @@ class Client:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> TemplatizeResponse: ...
     @overload
     def map(
@@ -280,6 +334,11 @@ class Client:
         max_retries: _Retries = ...,
         betas: _Betas | EllipsisType = ...,
         default_headers: dict[str, str] | None | EllipsisType = ...,
+        model: str | None | EllipsisType = ...,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> Self: ...
     @property
     def with_raw_response(self) -> ClientWithRawResponse: ...
@@ -359,6 +418,17 @@ class APIResponseValidationError(APIError):
     request_id: str | None
     headers: Mapping[str, str]
     body: Any
+
+class ModelAnswerError(APIError):
+    type: str | None
+    answer: str | None
+    usage: Mapping[str, Any]
+    request_id: str | None
+    headers: Mapping[str, str]
+
+class VariablesChangedError(ModelAnswerError):
+    lost: Sequence[str]
+    won: Sequence[str]
 
 class APIStatusError(APIError):
     status_code: int

@@ -1,5 +1,6 @@
 """The shapes of arguments and results, for type checkers; at run time they are plain dicts."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -117,6 +118,10 @@ class _CallOptions(TypedDict):
     max_retries: NotRequired[int]
     betas: NotRequired[list[str] | tuple[str, ...]]
     extra_headers: NotRequired[dict[str, str] | None]
+    max_tokens: NotRequired[int]
+    effort: NotRequired[Literal["fast", "thorough"]]
+    on_variable_change: NotRequired[Literal["raise", "keep_original", "warn"]]
+    instructions: NotRequired[str | os.PathLike[str] | None]
 
 
 class GenerateRequest(_CallOptions):

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Coroutine, Iterable
     from types import EllipsisType, TracebackType
 
-    from ._core import RawResponse, _Betas, _Messages, _Request, _Retries, _Timeout
+    from ._core import (
+        RawResponse,
+        _Betas,
+        _Effort,
+        _Instructions,
+        _MaxTokens,
+        _Messages,
+        _OnChange,
+        _Request,
+        _Retries,
+        _Timeout,
+    )
     from ._types import PromptResponse, RateLimit, TemplatizeResponse
 
     _Requests = Iterable[_Request] | AsyncIterable[_Request]
@@ -290,6 +301,19 @@ class AsyncClient:
         The largest decoded answer, in bytes.
     log_bodies : bool, default False
         Log bodies of requests and answers at DEBUG.
+    model : str, optional
+        The model that does the work of the verbs, over ``POST /v1/messages`` of the service at
+        ``base_url``, which needs no key when it is this host. Without a model the documented
+        endpoints are called, which the vendor itself has retired.
+    max_tokens : int, default 8192
+        With a model: the most tokens of one of its answers.
+    effort : {"fast", "thorough"}, default "fast"
+        With a model: `improve` in one request, or in four, a step of the work in each.
+    on_variable_change : {"raise", "keep_original", "warn"}, default "raise"
+        With a model: what is done when an improved prompt lacks a {{variable}} of the original or
+        has a new one, also after the model was told so once.
+    instructions : str or os.PathLike, optional
+        With a model: a folder with texts in place of the built-in ones.
 
     Raises
     ------
@@ -318,6 +342,11 @@ class AsyncClient:
         allow_http: bool = False,
         max_response_bytes: int = 67108864,
         log_bodies: bool = False,
+        model: str | None = None,
+        max_tokens: int = 8192,
+        effort: Literal["fast", "thorough"] = "fast",
+        on_variable_change: Literal["raise", "keep_original", "warn"] = "raise",
+        instructions: str | os.PathLike[str] | None = None,
     ) -> None:
         self._client = _core.Client(
             api_key,
@@ -332,6 +361,11 @@ class AsyncClient:
             allow_http=allow_http,
             max_response_bytes=max_response_bytes,
             log_bodies=log_bodies,
+            model=model,
+            max_tokens=max_tokens,
+            effort=effort,
+            on_variable_change=on_variable_change,
+            instructions=instructions,
         )
         self._drivers = Drivers()
         self._is_copy = False
@@ -361,11 +395,15 @@ class AsyncClient:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> PromptResponse:
         """Write a prompt for a task; as `Client.generate`."""
-        response: PromptResponse = await self._call(
-            _GENERATE, False, task, target_model, timeout, max_retries, betas, extra_headers
-        )
+        options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
+        options += (max_tokens, effort, on_variable_change, instructions)
+        response: PromptResponse = await self._call(_GENERATE, False, task, target_model, *options)
         return response
 
     async def improve(
@@ -379,12 +417,16 @@ class AsyncClient:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> PromptResponse:
         """Improve a prompt; as `Client.improve`."""
         members = (messages, feedback, system, target_model)
-        response: PromptResponse = await self._call(
-            _IMPROVE, False, *members, timeout, max_retries, betas, extra_headers
-        )
+        options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
+        options += (max_tokens, effort, on_variable_change, instructions)
+        response: PromptResponse = await self._call(_IMPROVE, False, *members, *options)
         return response
 
     async def templatize(
@@ -396,10 +438,16 @@ class AsyncClient:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> TemplatizeResponse:
         """Turn the literal values of a prompt into {{VARIABLES}}; as `Client.templatize`."""
+        options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
+        options += (max_tokens, effort, on_variable_change, instructions)
         response: TemplatizeResponse = await self._call(
-            _TEMPLATIZE, False, messages, system, timeout, max_retries, betas, extra_headers
+            _TEMPLATIZE, False, messages, system, *options
         )
         return response
 
@@ -514,10 +562,23 @@ class AsyncClient:
         max_retries: _Retries = ...,
         betas: _Betas | EllipsisType = ...,
         default_headers: dict[str, str] | None | EllipsisType = ...,
+        model: str | None | EllipsisType = ...,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> Self:
         """Make a client with other options on the same connections; as `Client.with_options`."""
         client = self._client.with_options(
-            timeout=timeout, max_retries=max_retries, betas=betas, default_headers=default_headers
+            timeout=timeout,
+            max_retries=max_retries,
+            betas=betas,
+            default_headers=default_headers,
+            model=model,
+            max_tokens=max_tokens,
+            effort=effort,
+            on_variable_change=on_variable_change,
+            instructions=instructions,
         )
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
@@ -605,10 +666,16 @@ class AsyncClientWithRawResponse:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> RawResponse[PromptResponse]:
         """As `AsyncClient.generate`, but gives a `RawResponse`."""
+        options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
+        options += (max_tokens, effort, on_variable_change, instructions)
         response: RawResponse[PromptResponse] = await self._client._call(
-            _GENERATE, True, task, target_model, timeout, max_retries, betas, extra_headers
+            _GENERATE, True, task, target_model, *options
         )
         return response
 
@@ -623,11 +690,17 @@ class AsyncClientWithRawResponse:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> RawResponse[PromptResponse]:
         """As `AsyncClient.improve`, but gives a `RawResponse`."""
         members = (messages, feedback, system, target_model)
+        options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
+        options += (max_tokens, effort, on_variable_change, instructions)
         response: RawResponse[PromptResponse] = await self._client._call(
-            _IMPROVE, True, *members, timeout, max_retries, betas, extra_headers
+            _IMPROVE, True, *members, *options
         )
         return response
 
@@ -640,10 +713,16 @@ class AsyncClientWithRawResponse:
         max_retries: _Retries = ...,
         betas: _Betas = (),
         extra_headers: dict[str, str] | None = None,
+        max_tokens: _MaxTokens = ...,
+        effort: _Effort = ...,
+        on_variable_change: _OnChange = ...,
+        instructions: _Instructions = ...,
     ) -> RawResponse[TemplatizeResponse]:
         """As `AsyncClient.templatize`, but gives a `RawResponse`."""
+        options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
+        options += (max_tokens, effort, on_variable_change, instructions)
         response: RawResponse[TemplatizeResponse] = await self._client._call(
-            _TEMPLATIZE, True, messages, system, timeout, max_retries, betas, extra_headers
+            _TEMPLATIZE, True, messages, system, *options
         )
         return response
 

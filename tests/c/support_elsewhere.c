@@ -11,12 +11,14 @@
 static void obey(int order, int reply)
 {
     const server_step steps[] = {{server_good(), 0, SERVER_KEEP}};
+    const server_step model = {server_model(), 0, SERVER_KEEP};
     server *made = NULL;
     for (char byte; read(order, &byte, 1) == 1;) {
         char url[64] = "";
         if (made)
             server_free(made);
         made = server_new(steps, 1);
+        server_answer(made, "POST /v1/messages ", &model);
         snprintf(url, sizeof url, "%s", server_url(made));
         if (write(reply, url, sizeof url) != sizeof url)
             break;

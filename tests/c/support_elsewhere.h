@@ -1,6 +1,6 @@
 /* The server of support_server.h in a process of its own, for tests in which this one has no memory
- * or no descriptors, or is not to share their numbers with it. It answers all with server_good().
- */
+ * or no descriptors, or is not to share their numbers with it. It answers all with server_good(),
+ * and what is for a model with server_model(). */
 #ifndef SUPPORT_ELSEWHERE_H
 #define SUPPORT_ELSEWHERE_H
 

@@ -18,6 +18,8 @@ struct server {
     char url[64];
     const server_step *steps;
     size_t step_count;
+    const char *word; /* requests that hold it get `answer`; NULL: none */
+    const server_step *answer;
     pthread_t acceptor;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -41,13 +43,29 @@ const char server_good_body[] =
     "{{NAME}}\"}]}],"
     "\"system\":\"\",\"usage\":{\"input_tokens\":1,\"output_tokens\":2}}";
 
+static const char model_body[] =
+    "{\"content\":[{\"type\":\"text\",\"text\":\"<result_examples></result_examples>\\n"
+    "<result_prompt>Hi</result_prompt>\"}],\"usage\":{\"input_tokens\":1}}";
+
+static void respond(char response[512], const char *body)
+{
+    snprintf(response, 512,
+             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nrequest-id: req_1\r\n"
+             "Content-Length: %zu\r\n\r\n%s",
+             strlen(body), body);
+}
+
 const char *server_good(void)
 {
     static char response[512];
-    snprintf(response, sizeof response,
-             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nrequest-id: req_1\r\n"
-             "Content-Length: %zu\r\n\r\n%s",
-             strlen(server_good_body), server_good_body);
+    respond(response, server_good_body);
+    return response;
+}
+
+const char *server_model(void)
+{
+    static char response[512];
+    respond(response, model_body);
     return response;
 }
 
@@ -108,9 +126,10 @@ static const server_step *next_step(connection *c)
     s->requests[index] = text;
     pthread_cond_broadcast(&s->changed);
     size_t last = s->step_count - 1;
-    size_t step = s->repeats ? index % s->step_count : index < last ? index : last;
+    size_t number = s->repeats ? index % s->step_count : index < last ? index : last;
+    const server_step *step = s->word && strstr(text, s->word) ? s->answer : &s->steps[number];
     pthread_mutex_unlock(&s->lock);
-    return &s->steps[step];
+    return step;
 }
 
 static void hold(server *s)
@@ -225,6 +244,14 @@ void server_free(server *s)
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+void server_answer(server *s, const char *word, const server_step *step)
+{
+    pthread_mutex_lock(&s->lock);
+    s->word = word;
+    s->answer = step;
+    pthread_mutex_unlock(&s->lock);
 }
 
 void server_repeat(server *s)

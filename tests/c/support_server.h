@@ -25,6 +25,8 @@ typedef struct server server;
  * the server cannot be made. */
 server *server_new(const server_step *steps, size_t count);
 void server_free(server *server);
+/* From now on requests that hold `word` get this step, whatever is next. Both are borrowed. */
+void server_answer(server *server, const char *word, const server_step *step);
 /* From now on the script begins again at its end. */
 void server_repeat(server *server);
 
@@ -51,5 +53,7 @@ void full_listener_clear(const full_listener *full);
 /* The documented answer of generate, and a response that carries `body`. The string is static. */
 extern const char server_good_body[];
 const char *server_good(void);
+/* An answer of a model that serves each step of generate and improve. */
+const char *server_model(void);
 
 #endif

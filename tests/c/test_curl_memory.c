@@ -2,6 +2,7 @@
  * nothing is left behind, and the same client works on. A program of its own, since libcurl takes
  * its allocator once. */
 #include <curl/curl.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -263,6 +264,33 @@ TEST(we_have_no_memory_for_many)
     check_setting(&set);
 }
 
+/* One call, four requests. */
+static void check_model(bool ours)
+{
+    setting set;
+    setting_init(&set);
+    json_t *messages = json_string("Hi");
+    request_clear(&set.request);
+    set.request = (lathe_request){
+        .verb = LATHE_IMPROVE, .source = lathe_jansson_source(), .messages = messages};
+    set.options.call.model = "m-1";
+    set.options.call.effort = LATHE_EFFORT_THOROUGH;
+    set.ours = ours;
+    check_setting(&set);
+    json_decref(messages);
+}
+
+TEST(libcurl_has_no_memory_for_a_model)
+{
+    check_model(false);
+}
+
+TEST(we_have_no_memory_for_a_model)
+{
+    check_model(true);
+}
+
 TESTS(ENTRY(libcurl_has_no_memory), ENTRY(libcurl_has_no_memory_for_a_proxy),
       ENTRY(we_have_no_memory), ENTRY(libcurl_has_no_memory_for_many),
-      ENTRY(we_have_no_memory_for_many))
+      ENTRY(we_have_no_memory_for_many), ENTRY(libcurl_has_no_memory_for_a_model),
+      ENTRY(we_have_no_memory_for_a_model))

@@ -30,8 +30,7 @@ TEST(models_that_go_on_from_a_prefill)
         "anthropic.claude-3-haiku-20240307-v1:0:48k",
         "anthropic.claude-sonnet-4-20250514-v1:0",
         "us.anthropic.claude-haiku-4-5-20251001-v1:0",
-        "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/"
-        "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "arn:aws:bedrock:::inference-profile/eu.anthropic.claude-sonnet-4-5-v1:0",
         "bedrock/converse/apac.anthropic.claude-3-5-sonnet-20241022-v2:0",
         "vertex_ai/claude-opus-4-5@20251101",
         "databricks-claude-3-7-sonnet",

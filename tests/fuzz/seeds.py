@@ -146,6 +146,27 @@ def settings() -> Iterator[bytes]:
     yield b"\0\x3d" + b"\xfe".join((rb"a\\bcdefgh", b"", b"", b"", b"", b"", rb"a\\bcdefgh"))
 
 
+def model_answer() -> Iterator[bytes]:
+    for number, case in enumerate(cases("model_answers")):
+        body = case["raw"].encode() if "raw" in case else as_json(case["body"])
+        yield bytes((0, number % 3 << 1)) + body
+    for number, case in enumerate(cases("tasks")):
+        for answer in case["answers"]:
+            if isinstance(answer, str):
+                yield bytes((0, 1 | number % 16 << 1)) + answer.encode()
+
+
+def spans() -> Iterator[bytes]:
+    for case in cases("spans"):
+        prompt = case["prompt"]
+        if isinstance(prompt, str):
+            prompt = {"messages": [["user", [prompt]]]}
+        texts = prompt["messages"][0][1][:3]
+        named = (text for span in case["spans"] for text in (span["name"], span["text"]))
+        parts = (prompt.get("system", ""), bytes((len(texts) - 1,)).decode() + texts[0])
+        yield b"\0\0" + b"\xfe".join(part.encode() for part in (*parts, *texts[1:], *named))
+
+
 TARGETS = (
     answers,
     completion,
@@ -153,8 +174,10 @@ TARGETS = (
     gunzip,
     headers,
     messages,
+    model_answer,
     requests,
     settings,
+    spans,
     templates,
     transport,
 )

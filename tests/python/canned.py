@@ -50,12 +50,28 @@ def good(size: int) -> bytes:
     return json.dumps(answer).encode()
 
 
+def model_answer(text: str) -> bytes:
+    """A body of a Messages API."""
+    content = [{"type": "text", "text": text}]
+    usage = {"input_tokens": 10, "output_tokens": 20, "more": {"cached": 5}}
+    return json.dumps({"content": content, "stop_reason": "end_turn", "usage": usage}).encode()
+
+
+SPANS = [{"name": "language", "text": "German"}, {"name": "CITY", "text": "Lisbon"}]
+SECTIONS = {
+    "result_prompt": "Say it well",
+    "result_prefill": "Well",
+    "result_examples": "one",
+    "result_variables": SPANS,
+}
+
+
 @functools.cache
 def answer(name: str) -> Answer:
     """The answer of a name.
 
     ``good-SIZE``, ``together-NUMBER``, ``status-NUMBER``, ``empty``, ``html``, ``shape``,
-    ``short``, ``garbage``, ``close`` or ``reset``.
+    ``short``, ``garbage``, ``close`` or ``reset``; ``model`` and ``blank`` of a Messages API.
     """
     kind, _, number = name.partition("-")
     if kind == "good":
@@ -68,6 +84,8 @@ def answer(name: str) -> Answer:
         return Answer(_http(f"{number} No", json.dumps(fault).encode(), "location: /elsewhere"))
     return {
         "empty": Answer(_http("204 No Content", b"")),
+        "model": Answer(_http("200 OK", model_answer(json.dumps(SECTIONS)))),
+        "blank": Answer(_http("200 OK", model_answer(""))),
         "html": Answer(_http("200 OK", b"<html>no</html>")),
         "shape": Answer(_http("200 OK", b'{"messages": [{"role": "user", "content": 5}]}')),
         "short": Answer(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", "close"),

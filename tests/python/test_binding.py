@@ -64,7 +64,10 @@ def run_python(code: str, *options: str) -> str:
 
 # ---- Signatures ---------------------------------------------------------------------------------
 
-OPTIONS = "timeout=Ellipsis, max_retries=Ellipsis, betas=(), extra_headers=None"
+OPTIONS = (
+    "timeout=Ellipsis, max_retries=Ellipsis, betas=(), extra_headers=None, max_tokens=Ellipsis, "
+    "effort=Ellipsis, on_variable_change=Ellipsis, instructions=Ellipsis"
+)
 VERBS = {
     "generate": f"task, *, target_model=None, {OPTIONS}",
     "improve": f"messages, *, feedback=None, system=None, target_model=None, {OPTIONS}",
@@ -96,7 +99,8 @@ def test_the_client_has_the_signature_of_the_contract() -> None:
     assert str(inspect.signature(Client)) == (
         "(api_key=None, *, auth_token=None, base_url=None, timeout=600, max_retries=2, betas=(), "
         "default_headers=None, ca_file=None, proxy=None, allow_http=False, "
-        f"max_response_bytes={64 << 20}, log_bodies=False)"
+        f"max_response_bytes={64 << 20}, log_bodies=False, model=None, max_tokens=8192, "
+        "effort='fast', on_variable_change='raise', instructions=None)"
     )
     assert str(inspect.signature(Timeout)) == "(total=600.0, connect=5.0)"
 
@@ -310,6 +314,8 @@ TREE: dict[str, tuple[str, ...]] = {
     "APIConnectionError": ("APIError",),
     "APITimeoutError": ("APIConnectionError",),
     "APIResponseValidationError": ("APIError",),
+    "ModelAnswerError": ("APIError",),
+    "VariablesChangedError": ("ModelAnswerError",),
     "APIStatusError": ("APIError",),
     "BadRequestError": ("APIStatusError",),
     "AuthenticationError": ("APIStatusError",),
@@ -330,6 +336,8 @@ ATTRIBUTES = {
     "APIConnectionError": "message phase host address curl_code curl_message times attempts "
     "retry_after",
     "APIResponseValidationError": "message status_code request_id headers body attempts",
+    "ModelAnswerError": "message type answer usage request_id headers attempts",
+    "VariablesChangedError": "lost won",
     "APIStatusError": "status_code type message body request_id headers attempts retry_after "
     "location",
 }

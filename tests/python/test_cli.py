@@ -756,7 +756,7 @@ def test_version() -> None:
 def test_help(command: str) -> None:
     shown = run(command, "--help").stdout.decode()
     assert shown.startswith(f"usage: promptlathe {command} ")
-    assert "-key" not in shown and "-token" not in shown.replace("--tokens", "")
+    assert "-key" not in shown and "-token" not in shown.replace("-tokens", "")
 
 
 def test_demo_needs_no_key_and_no_network() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import promptlathe
 import pytest
+from messages_server import plausible, says
 from promptlathe.mock import Server
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -40,7 +41,7 @@ def example(name: str) -> str:
 
 
 def test_all_of_them_are_run_here() -> None:
-    tested = {"first_script.py", "notebook.py", "pipeline.py", "test_my_code.py"}
+    tested = {"first_script.py", "live.py", "notebook.py", "pipeline.py", "test_my_code.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -95,6 +96,40 @@ def test_pipeline() -> None:
             filled = promptlathe.render(record["messages"], record["values"])
             prompt = prompts[record["line"] - 1]
             assert filled == promptlathe.validate_messages(prompt)
+
+
+@pytest.mark.parametrize("effort", ["fast", "thorough"])
+def test_live_against_a_scripted_model(effort: str) -> None:
+    count = 3 if effort == "fast" else 6
+    prices = ("--input-price", "3", "--output-price", "15")
+    with Server() as server:
+        server.script([plausible] * count)
+        arguments = ("--model", "m", "--base-url", server.url, "--effort", effort, *prices)
+        done = run(example("live.py"), *arguments)
+        assert [request.path for request in server.requests] == ["/v1/messages"] * count
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "=== generate\n[user]\nYou are careful." in done.stdout
+    assert "Do it step by step. {{food}}" in done.stdout
+    assert "Translate {{WORD_TO_TRANSLATE}} to {{TARGET_LANGUAGE}}" in done.stdout
+    assert "TARGET_LANGUAGE = 'German'" in done.stdout
+    assert "renders back to the original: yes" in done.stdout
+    assert f"tokens: {10 * count} of input, {5 * count} of output" in done.stdout
+    assert f"cost: {(30 + 75) * count / 1e6:.6f}" in done.stdout
+
+
+def test_live_tells_what_is_wrong() -> None:
+    helped = run(example("live.py"), "--help")
+    assert helped.returncode == 0 and "--output-price" in helped.stdout
+    without_key = run(example("live.py"))
+    assert without_key.returncode == 1 and "ANTHROPIC_API_KEY" in without_key.stderr
+    with Server() as server:
+        done = run(example("live.py"), "--base-url", server.url)
+    assert (done.returncode, done.stderr[:15]) == (1, "NotFoundError: ")
+    with Server() as server:
+        server.script([says("chatter")] * 2)
+        done = run(example("live.py"), "--base-url", server.url)
+    assert done.returncode == 1 and done.stderr.startswith("ModelAnswerError: ")
+    assert done.stderr.endswith("\nthe model wrote: chatter\n")
 
 
 @pytest.mark.parametrize("name", ["test_my_code.py"])

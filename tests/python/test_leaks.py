@@ -265,6 +265,55 @@ def test_results_in_a_cycle(canned: Canned) -> None:
         assert_flat(turn, 1000)
 
 
+# ---- With a model -------------------------------------------------------------------------------
+
+MODEL_TURNS = {
+    "generate": lambda client: client.generate(TASK, target_model="x"),
+    "improve": lambda client: client.improve("Say it", feedback="shorter"),
+    "thorough": lambda client: client.improve("Say it", effort="thorough"),
+    "templatize": lambda client: client.templatize(TASK, system="s"),
+    "raw": lambda client: pickle.dumps(client.with_raw_response.templatize(TASK)),
+    "copy": lambda client: client.with_options(model="other", max_tokens=5).generate(TASK),
+    "kept": lambda client: client.improve("Say {{A}}", on_variable_change="keep_original"),
+    "map": lambda client: list(client.map([{"verb": "generate", "task": TASK}] * 3)),
+}
+
+
+@pytest.mark.parametrize("name", MODEL_TURNS)
+def test_calls_with_a_model(canned: Canned, name: str) -> None:
+    """The answer has every section, and JSON that names one text of the prompt and one of none."""
+    with Client(base_url=canned.url("model"), model="m", timeout=30) as client:
+        assert_flat(lambda: MODEL_TURNS[name](client), 1000)
+
+
+def test_errors_with_a_model(canned: Canned) -> None:
+    changed, wrong = promptlathe.VariablesChangedError, promptlathe.ModelAnswerError
+    folder = {"instructions": "/no/such"}
+    with contextlib.ExitStack() as stack:
+        model, blank, shape, refusing = (
+            stack.enter_context(
+                Client(base_url=canned.url(name), model="m", max_retries=0, timeout=30)
+            )
+            for name in ("model", "blank", "shape", "status-400")
+        )
+
+        def turn() -> None:
+            try:
+                blank.generate(TASK)
+            except wrong as error:
+                kept = pickle.loads(pickle.dumps(error))
+                assert kept.answer is None and error.answer == ""
+            failing(lambda: model.improve("Say {{A}}"), changed)()
+            failing(lambda: blank.improve("Say", effort="thorough"), wrong)()
+            failing(lambda: blank.templatize("Say"), wrong)()
+            failing(lambda: shape.generate(TASK), promptlathe.APIResponseValidationError)()
+            failing(lambda: refusing.generate(TASK), promptlathe.BadRequestError)()
+            failing(lambda: model.generate(TASK, **folder), promptlathe.ConfigurationError)()
+            list(blank.map([{"verb": "generate", "task": TASK}] * 3, return_exceptions=True))
+
+        assert_flat(turn, 400)
+
+
 # ---- Input that is refused, and the rules -------------------------------------------------------
 
 MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "{{A}} and b"}]}]

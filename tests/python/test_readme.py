@@ -13,13 +13,16 @@ from typing import NamedTuple
 
 import promptlathe
 import pytest
+from messages_server import plausible
 from promptlathe.mock import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 LIMIT = 60  # seconds that no block comes near
 # Lines that are not run: they build, install or serve without end. Other tests see to them.
-NOT_RUN = ("./dev ", "python3 -m venv", "pip install", "apt-get ", "promptlathe mock", "cc ")
+NOT_RUN = ("./dev ", "python3 -m venv", "pip install", "apt-get ", "cc ")
+NOT_RUN += ("promptlathe mock", "promptlathe serve")
 REFUSES = "promptlathe check $'"
 
 
@@ -29,8 +32,8 @@ class Block(NamedTuple):
     output: str | None  # of the block "output" that follows it
 
 
-def blocks() -> list[Block]:
-    found = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(page: str = README) -> list[Block]:
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     following = [*found[1:], ("", "")]
     return [
         Block(kind, text, after if name == "output" else None)
@@ -78,10 +81,34 @@ def test_blocks_are_of_known_kinds() -> None:
 def test_python(text: str, tmp_path: Path) -> None:
     (output,) = (block.output for block in blocks() if block.text == text)
     with Server() as server:
+        if re.search(
+            r"Client\([^)]*\bmodel=", text
+        ):  # of these the simulated service knows nothing
+            server.script([plausible] * 10)
         done = run(server, sys.executable, "-W", "error", "-c", text, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     if output is not None:
         assert done.stdout.endswith(output)
+
+
+@pytest.mark.parametrize("text", [block.text for block in blocks(MODELS)])
+def test_python_of_the_page_on_models(text: str, tmp_path: Path) -> None:
+    """Each block against a scripted model, which stands in for the servers that are named."""
+    with Server() as server:
+        server.script([plausible] * 10)
+        text = re.sub(r"http://127\.0\.0\.1:\d+", server.url, text)
+        done = run(server, sys.executable, "-W", "error", "-c", text, cwd=tmp_path)
+        assert {request.path for request in server.requests} == {"/v1/messages"}
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_on_models_names_all_there_is() -> None:
+    names = {path.name for path in (ROOT / "csrc/instructions").glob("*.txt")}
+    assert set(re.findall(r"`([\w-]+\.txt)`", MODELS)) == names
+    source = (ROOT / "csrc/core/spans.c").read_text(encoding="utf-8")
+    source += (ROOT / "csrc/core/task.c").read_text(encoding="utf-8")
+    codes = set(re.findall(r'note\(\w+, "(\w+)"', source))
+    assert len(codes) > 6 and codes == {code for code in codes if f"`{code}`" in MODELS}
 
 
 @pytest.mark.parametrize("text", scripts(tests=True))

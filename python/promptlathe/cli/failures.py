@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from promptlathe import VariablesChangedError
 
 INTERNAL = 1
 USAGE = 2
@@ -14,12 +18,25 @@ INTERRUPTED = 130
 
 # What a user can do about it, where the library's own sentence cannot know that this is a command.
 _HINTS = {
-    "EndpointRetiredError": "give the address of a service that still serves it with --base-url or"
-    " ANTHROPIC_BASE_URL; `promptlathe demo` shows all three calls without one",
+    "EndpointRetiredError": "have a model do the work with --model NAME, or give the address of a"
+    " service that still serves it with --base-url or ANTHROPIC_BASE_URL; `promptlathe demo` shows"
+    " all three calls without one",
+    "VariablesChangedError": "try again, or choose with --on-variable-change what is done then",
     "AuthenticationError": "check the key in ANTHROPIC_API_KEY (or the token in"
     " ANTHROPIC_AUTH_TOKEN), and that it belongs to this service",
-    "NotFoundError": "check --base-url and ANTHROPIC_BASE_URL: /v1/... is added to it",
+    "NotFoundError": "check --base-url and ANTHROPIC_BASE_URL, to which /v1/... is added, and the"
+    " model's name",
 }
+
+
+# The library's names of options, and the command's.
+_OPTIONS = (
+    ("allow_http=True", "--allow-http"),
+    ("give api_key (or auth_token), or set ", "set "),
+    ("base_url", "--base-url"),
+    ("instructions:", "--instructions:"),
+    ("max_tokens", "--max-tokens"),
+)
 
 
 class CommandError(Exception):
@@ -58,11 +75,17 @@ def explain(error: Exception) -> tuple[int, list[str]]:
     if isinstance(error, promptlathe.APIError):
         return _api_code(error), list(_api_lines(error))
     if isinstance(error, promptlathe.ConfigurationError):
-        return USAGE, [str(error)]
+        return USAGE, [_in_terms_of_the_command(str(error))]
     return INTERNAL, [
         f"internal error: {type(error).__name__}: {error}",
         "this is a fault of promptlathe; `python -X dev -m promptlathe ...` shows where",
     ]
+
+
+def _in_terms_of_the_command(text: str) -> str:
+    for name, option in _OPTIONS:
+        text = text.replace(name, option)
+    return text
 
 
 def _faults(error: Exception) -> list[str]:
@@ -104,7 +127,7 @@ def _api_code(error: Exception) -> int:
 
     if isinstance(error, promptlathe.APIConnectionError):
         return UNREACHABLE
-    if isinstance(error, promptlathe.APIResponseValidationError):
+    if isinstance(error, (promptlathe.APIResponseValidationError, promptlathe.ModelAnswerError)):
         return UNUSABLE
     return REFUSED
 
@@ -124,11 +147,23 @@ def _api_lines(error: Exception) -> Iterator[str]:
     yield from _hints(error)
 
 
+def _variables(error: VariablesChangedError) -> Iterator[str]:
+    for words, names in (("missing", error.lost), ("new", error.won)):
+        if names:
+            yield f"{words}: {', '.join(names)}"
+
+
 def _hints(error: Exception) -> Iterator[str]:
     import promptlathe
 
     if isinstance(error, promptlathe.APIResponseValidationError) and error.body:
         yield f"the answer begins: {str(error.body)[:100]!r}"
+    if isinstance(error, promptlathe.VariablesChangedError):
+        yield from _variables(error)
+    elif isinstance(error, promptlathe.ModelAnswerError) and error.answer:
+        yield f"the answer begins: {error.answer[:100]!r}"
+    if isinstance(error, promptlathe.ModelAnswerError) and error.type == "cut_off":
+        yield "allow more with --max-tokens N"
     # Connecting has a limit of its own, which --timeout does not raise.
     connecting = ("resolve", "connect", "tls")
     if isinstance(error, promptlathe.APITimeoutError) and error.phase not in connecting:
