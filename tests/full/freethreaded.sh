@@ -17,9 +17,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 unset PYTHONPATH PYTHON_GIL
 
 # No build of these, or of what they need, is to be had for a free-threaded 3.13. schemathesis asks the
-# simulated service alone, over HTTP; all else runs.
-WITHOUT="schemathesis uvloop"
-WITHOUT_TESTS="tests/python/test_schemathesis.py"
+# simulated service alone, over HTTP, and httptools is a part of promptlathe serve; all else runs.
+WITHOUT="schemathesis uvloop httptools"
+WITHOUT_TESTS="tests/python/test_schemathesis.py tests/python/serving"
 
 # ---- The interpreter ----
 

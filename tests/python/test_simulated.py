@@ -525,7 +525,7 @@ def test_many_faults_are_cut_short() -> None:
 
 def test_error_types_follow_from_the_status() -> None:
     types = {
-        status: json.loads(handler.error(status, "m", "id").body)["error"]["type"]
+        status: json.loads(handler.error(handler.Refusal(status, "m"), "id").body)["error"]["type"]
         for status in (400, 402, 403, 409, 418, 422, 429, 500, 502, 504, 529)
     }
     assert types == {

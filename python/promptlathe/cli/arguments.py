@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _add_render(commands)
     _add_diff(commands)
     _add_mock(commands)
+    _add_serve(commands)
     return root
 
 
@@ -70,6 +71,7 @@ def _add_generate(commands: _Commands) -> None:
     command.add_argument("--target-model", metavar="NAME", help="the model the prompt is for")
     _output(command)
     _client(command)
+    _model(command)
 
 
 def _add_improve(commands: _Commands) -> None:
@@ -80,6 +82,7 @@ def _add_improve(commands: _Commands) -> None:
     command.add_argument("--target-model", metavar="NAME", help="the model the prompt is for")
     _output(command)
     _client(command)
+    _model(command, improves=True)
 
 
 def _add_templatize(commands: _Commands) -> None:
@@ -88,6 +91,7 @@ def _add_templatize(commands: _Commands) -> None:
     command.add_argument("--system", metavar="TEXT", help="the prompt's system prompt")
     _output(command)
     _client(command)
+    _model(command)
 
 
 def _add_check(commands: _Commands) -> None:
@@ -155,6 +159,84 @@ def _add_mock(commands: _Commands) -> None:
     )
 
 
+def _add_serve(commands: _Commands) -> None:
+    command = _command(commands, "serve", "serve the three endpoints in front of a Messages API")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="MODEL", help="the model that answers")
+    source.add_argument(
+        "--simulated", action="store_true", help="answer from fixed rules, without any model"
+    )
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    command.add_argument(
+        "--port", type=_port, default=8080, help="port, 0 for any free one (%(default)s)"
+    )
+    _upstream(command)
+    _limits(command)
+
+
+def _upstream(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("the Messages API")
+    group.add_argument("--upstream", metavar="URL", help="where it is; /v1/messages is added")
+    group.add_argument(
+        "--allow-http", action="store_true", help="also reach it without TLS beyond loopback"
+    )
+    group.add_argument(
+        "--max-tokens",
+        type=_positive,
+        default=8192,
+        metavar="N",
+        help="of one answer (%(default)s)",
+    )
+    group.add_argument(
+        "--effort", choices=("fast", "thorough"), default="fast", help="of improve (%(default)s)"
+    )
+    group.add_argument(
+        "--on-variable-change",
+        choices=("raise", "keep_original", "warn"),
+        default="raise",
+        help="when the result of improve has other {{VARIABLES}} (%(default)s)",
+    )
+    group.add_argument("--instructions", metavar="DIR", help="instead of the built-in ones")
+
+
+def _limits(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("callers")
+    group.add_argument(
+        "--api-key-file",
+        metavar="FILE",
+        help="their keys, one on each line, read again at SIGHUP; the Messages API then gets the key"
+        " of the environment instead of each caller's own",
+    )
+    group.add_argument(
+        "--max-body-bytes",
+        type=_positive,
+        default=8 << 20,
+        metavar="N",
+        help="of a request; beyond it a 413 (%(default)s)",
+    )
+    group.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="for a whole call; then a 504 (600)",
+    )
+    group.add_argument(
+        "--concurrency",
+        type=_positive,
+        default=512,
+        metavar="N",
+        help="calls in flight at once; beyond them a 529 (%(default)s)",
+    )
+    group.add_argument(
+        "--grace",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="for calls in flight at SIGTERM or Ctrl-C (30)",
+    )
+
+
 def _input(command: argparse.ArgumentParser, name: str, text: str) -> None:
     command.add_argument(
         "text", nargs="?", metavar=name, help=f"{text}; absent or -: standard input"
@@ -186,6 +268,22 @@ def _client(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _model(command: argparse.ArgumentParser, *, improves: bool = False) -> None:
+    group = command.add_argument_group(
+        "a model that does the work, in place of the documented endpoint"
+    )
+    group.add_argument("--model", metavar="NAME", help="its name; it is asked by /v1/messages")
+    group.add_argument("--max-tokens", type=_count, metavar="N", help="of one answer (8192)")
+    group.add_argument("--instructions", metavar="DIR", help="texts in place of the built-in ones")
+    if improves:
+        group.add_argument("--effort", choices=("fast", "thorough"), help="one request or four")
+        group.add_argument(
+            "--on-variable-change",
+            choices=("raise", "keep_original", "warn"),
+            help="when the result has other {{VARIABLES}} than the prompt (raise)",
+        )
+
+
 def _seconds(text: str) -> float:
     try:
         seconds = float(text)
@@ -200,6 +298,13 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    count = _count(text)
+    if count == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return count
 
 
 def _port(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,12 @@ from .failures import BAD_INPUT, USAGE, CommandError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from pathlib import Path
 
     from promptlathe import Client
+
+
+_MODEL_OPTIONS = ("max_tokens", "instructions", "effort", "on_variable_change")
 
 
 def call_service(args: Namespace) -> None:
@@ -23,19 +28,33 @@ def call_service(args: Namespace) -> None:
         The parsed command line.
     """
     outputs.require_writable(args.output)
-    with _client(args) as client:
+    with _client(args) as client, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
         arguments = _arguments(args)
-        answer = getattr(client, args.command)(**arguments)
+        response = getattr(client.with_raw_response, args.command)(**arguments)
+    for line in [f"warning: {warning.message}" for warning in warned]:
+        outputs.say(line)
+    for note in response.notes or ():
+        if note["code"] != "variables_changed" or not warned:
+            outputs.say(_note(note))
     if args.command == "templatize":
-        _warn_of_losses(arguments, answer)
-    _show(answer, args)
+        _warn_of_losses(arguments, response.data)
+    _show(response.data, args)
+
+
+def _note(note: Mapping[str, str]) -> str:
+    """What the library did with a part of a model's answer."""
+    return f"note: {f'{name}: ' if (name := note.get('name')) else ''}{note['message']}"
 
 
 def _client(args: Namespace) -> Client:
     from promptlathe import Client
 
-    names = ("base_url", "timeout", "max_retries", "ca_file")
-    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    names = ("base_url", "timeout", "max_retries", "ca_file", "model", *_MODEL_OPTIONS)
+    given = {name: value for name in names if (value := getattr(args, name, None)) is not None}
+    if args.model is None and (idle := [name for name in _MODEL_OPTIONS if name in given]):
+        option = "--" + idle[0].replace("_", "-")
+        raise CommandError(USAGE, f"{option} is of use with --model NAME alone")
     return Client(**given, betas=args.beta, allow_http=args.allow_http)
 
 
@@ -197,6 +216,46 @@ def mock(args: Namespace) -> None:
         raise CommandError(USAGE, f"cannot listen on {where}: {error.strerror}") from error
 
 
+def serve(args: Namespace) -> None:
+    """Serve the endpoints until SIGTERM or Ctrl-C.
+
+    Parameters
+    ----------
+    args
+        The parsed command line.
+    """
+    try:
+        from promptlathe.serve import run
+        from promptlathe.serve.options import Options
+    except ImportError as error:  # it says which extra is missing
+        raise CommandError(USAGE, str(error)) from error
+    options = Options(
+        model=args.model,
+        simulated=args.simulated,
+        upstream=args.upstream,
+        allow_http=args.allow_http,
+        api_key_file=_path(args.api_key_file),
+        max_body_bytes=args.max_body_bytes,
+        timeout=args.timeout,
+        concurrency=args.concurrency,
+        max_tokens=args.max_tokens,
+        effort=args.effort,
+        on_variable_change=args.on_variable_change,
+        instructions=_path(args.instructions),
+    )
+    try:
+        run.serve(options, args.host, args.port, grace=args.grace)
+    except OSError as error:
+        where = f"{args.host}:{args.port}"
+        raise CommandError(USAGE, f"cannot listen on {where}: {error.strerror}") from error
+
+
+def _path(text: str | None) -> Path | None:
+    from pathlib import Path
+
+    return None if text is None else Path(text)
+
+
 def demo(args: Namespace) -> None:
     """Show everything against the simulated service.
 
@@ -220,4 +279,5 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "render": render,
     "diff": diff,
     "mock": mock,
+    "serve": serve,
 }

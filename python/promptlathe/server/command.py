@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Self, TextIO
 
-from promptlathe.server import handler
+from promptlathe.server import handler, listening
 from promptlathe.server.front import Server
 from promptlathe.server.recorded import Request
 
@@ -63,17 +63,13 @@ def serve_forever(
     with _Termination() as termination, server:
         banner = _BANNER.format(url=server.url, version=handler.VERSION, beta=handler.BETA)
         print(server.url if quiet else banner, file=out, flush=True)
-        if not _is_loopback(host):
+        if not listening.is_loopback(host):
             print(
                 f"Listening on {host}: whoever reaches this machine can use it.",
                 file=out,
                 flush=True,
             )
         termination.wait()
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class _Termination:

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
-from promptlathe.server import handler, http1, simulated
+from promptlathe.server import handler, http1, listening, simulated
 from promptlathe.server import script as steps
 from promptlathe.server.recorded import Request
-
-_BACKLOG = 1024
 
 
 class Server:
@@ -88,10 +86,9 @@ class Server:
         """
         if self._listener is not None:
             raise RuntimeError("the server is running already")
-        self._listener = _listen(*self._address)
+        self._listener = listening.listen(*self._address)
         self._stop, self._process = os.pipe(), os.getpid()
-        host, port = self._listener.getsockname()[:2]
-        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._url = listening.url_of(self._listener)
         self._spawn(self._accept, self._listener)
         return self
 
@@ -400,22 +397,6 @@ class Server:
     def _tell(self, request: Request, status: int | None) -> None:
         if self._on_answer is not None:
             self._on_answer(request, status, time.monotonic() - request.time)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def _note_gone(current: list[Request]) -> None:

@@ -97,7 +97,7 @@ def respond(
 
 def refuse(status: int, message: str, *, number: int) -> handler.Answer:
     """Make an error of the simulated service."""
-    return mark(handler.error(status, message, request_id(number)))
+    return mark(handler.error(handler.Refusal(status, message), request_id(number)))
 
 
 def empty(status: int, *, number: int) -> handler.Answer:
