@@ -33,13 +33,16 @@ c() {
 python_asan() {
     package asan python "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
     say "pytest under AddressSanitizer and UndefinedBehaviorSanitizer"
-    # Left out: what is about the build, the script or the simulated service alone, what starts many
-    # interpreters, and the fault rows, which the C tests of the transport stand for here.
+    # Left out: what is about the build, the script, the documents or code in Python alone, what starts
+    # many interpreters, and the fault rows, which the C tests of the transport stand for here.
     LD_PRELOAD=$(gcc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
         PYTHONMALLOC=malloc PYTHONPATH=build/asan/lib \
         python -m pytest -q -m "not timing" \
         --ignore=tests/python/test_package.py --ignore=tests/python/test_dev.py \
         --ignore=tests/python/test_startup.py --ignore=tests/python/test_schemathesis.py \
+        --ignore=tests/python/test_readme.py --ignore=tests/python/test_examples.py \
+        --ignore=tests/python/test_cli.py --ignore=tests/python/test_cli_model.py \
+        --ignore=tests/python/test_diff.py --ignore=tests/python/serving \
         --ignore=tests/python/processes --ignore=tests/python/faults
 }
 
