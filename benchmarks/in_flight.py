@@ -61,6 +61,7 @@ def make_server() -> Path:
     source, server = SUPPORT / "server.c", BUILD / "server"
     if not server.exists() or server.stat().st_mtime < source.stat().st_mtime:
         flags = ["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2"]
+        server.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cc", *flags, "-o", server, source], check=True)
     return server
 
