@@ -5,32 +5,10 @@
 #include <string.h>
 
 #include "error.h"
+#include "value_jansson.h"
 #include "walk.h"
 
 enum { MARK = 64 }; /* bytes; the names of sections are ours */
-
-/* A new reference, or NULL with the error set. */
-static json_t *read_json(const char *data, size_t size, lathe_error *error)
-{
-    lathe_jansson_builder builder;
-    lathe_jansson_builder_init(&builder);
-    const lathe_sink sink = lathe_jansson_sink(&builder);
-    json_t *root =
-        lathe_json_read(data, size, &sink, error) ? NULL : lathe_jansson_builder_take(&builder);
-    lathe_jansson_builder_clear(&builder);
-    return root;
-}
-
-/* *root is NULL when the text is no JSON. */
-static lathe_code try_json(lathe_text text, json_t **root)
-{
-    lathe_error why;
-    lathe_error_init(&why);
-    *root = read_json(text.data, text.size, &why);
-    lathe_code code = why.code == LATHE_MEMORY ? LATHE_MEMORY : LATHE_OK;
-    lathe_error_clear(&why);
-    return code;
-}
 
 /* ---- The body -------------------------------------------------------------------------------- */
 
@@ -185,8 +163,10 @@ lathe_code lathe_model_answer_json(const lathe_model_answer *answer, const char 
 {
     lathe_text section;
     *value = NULL;
-    if (lathe_model_answer_section(answer, name, &section))
-        return try_json(unfence(section), value);
+    if (lathe_model_answer_section(answer, name, &section)) {
+        section = unfence(section);
+        return lathe_jansson_try(section.data, section.size, value);
+    }
     json_t *member = json_object_get(answer->members ? answer->members : answer->amid, name);
     if (!json_is_string(member))
         *value = json_incref(member);
@@ -228,14 +208,16 @@ static lathe_code take_members(lathe_model_answer *answer)
     const lathe_text whole = unfence(answer->spoken), within = braced(answer->spoken);
     lathe_code code = LATHE_OK;
     if (whole.size && *whole.data == '{')
-        code = try_json(whole, &answer->members);
-    return code || answer->members || !within.size ? code : try_json(within, &answer->amid);
+        code = lathe_jansson_try(whole.data, whole.size, &answer->members);
+    return code || answer->members || !within.size
+               ? code
+               : lathe_jansson_try(within.data, within.size, &answer->amid);
 }
 
 lathe_code lathe_model_answer_read(lathe_model_answer *answer, const char *body, size_t size,
                                    lathe_error *error)
 {
-    *answer = (lathe_model_answer){.root = read_json(body, size, error)};
+    *answer = (lathe_model_answer){.root = lathe_jansson_read(body, size, error)};
     lathe_buf_init(&answer->text, SIZE_MAX / 2);
     if (!answer->root)
         return error->code;

@@ -11,6 +11,7 @@
 #include "quote.h"
 #include "shape.h"
 #include "value.h"
+#include "value_jansson.h"
 
 /* The prefix of a text that keeps whole characters, `most` bytes at the most. */
 static size_t whole_characters(const char *body, size_t size, size_t most)
@@ -25,21 +26,6 @@ static size_t whole_characters(const char *body, size_t size, size_t most)
 static const char *string_of(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
-}
-
-/* *root is NULL when the body is no JSON. */
-static lathe_code parse(const char *body, size_t size, json_t **root)
-{
-    lathe_error why;
-    lathe_jansson_builder builder;
-    lathe_error_init(&why);
-    lathe_jansson_builder_init(&builder);
-    lathe_sink sink = lathe_jansson_sink(&builder);
-    lathe_code code = lathe_json_read(body, size, &sink, &why);
-    *root = code ? NULL : lathe_jansson_builder_take(&builder);
-    lathe_jansson_builder_clear(&builder);
-    lathe_error_clear(&why);
-    return code == LATHE_MEMORY ? code : LATHE_OK;
 }
 
 static lathe_code keep(char **slot, const char *value)
@@ -69,7 +55,7 @@ lathe_code lathe_response_attach(lathe_error *error, int status, const lathe_hea
                                  const char *body, size_t size)
 {
     json_t *root;
-    lathe_code code = parse(body, size, &root);
+    lathe_code code = lathe_jansson_try(body, size, &root);
     if (!code)
         code = attach(error, status, headers, body, size, root);
     json_decref(root);
@@ -145,7 +131,7 @@ lathe_code lathe_response_refuse(lathe_error *error, int status, const lathe_hea
                                  const char *body, size_t size, lathe_refusal *refusal)
 {
     json_t *root;
-    if (parse(body, size, &root))
+    if (lathe_jansson_try(body, size, &root))
         return lathe_fail(error, LATHE_MEMORY, NULL);
     const json_t *fault = json_object_get(root, "error");
     const char *type = string_of(fault, "type"), *message = string_of(fault, "message");

@@ -11,24 +11,9 @@
 #include "response.h"
 #include "spans.h"
 #include "template.h"
+#include "value_jansson.h"
 
 /* ---- Making one ------------------------------------------------------------------------------ */
-
-/* Not by jansson's own reader, which may leave out what it has no memory for. */
-static json_t *parse(const lathe_buf *body)
-{
-    lathe_jansson_builder builder;
-    lathe_error why;
-    lathe_error_init(&why);
-    lathe_jansson_builder_init(&builder);
-    const lathe_sink sink = lathe_jansson_sink(&builder);
-    json_t *root = lathe_json_read(body->data, body->size, &sink, &why)
-                       ? NULL
-                       : lathe_jansson_builder_take(&builder);
-    lathe_jansson_builder_clear(&builder);
-    lathe_error_clear(&why);
-    return root;
-}
 
 static json_t *names_in(const json_t *prompt)
 {
@@ -85,7 +70,8 @@ static lathe_instruction_kind first_step(lathe_verb verb, lathe_effort effort)
 
 static bool fill(lathe_task *task, const lathe_buf *body)
 {
-    task->input = parse(body);
+    if (lathe_jansson_try(body->data, body->size, &task->input))
+        return false;
     task->answers = json_array();
     task->notes = json_array();
     task->usage = json_object();

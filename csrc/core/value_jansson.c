@@ -7,6 +7,7 @@
 #include "buf.h"
 #include "promptlathe.h"
 #include "value.h"
+#include "value_jansson.h"
 
 /* json_decref recurses, so that depth needs a limit; this is what jansson itself reads. */
 enum { DEPTH = 2048 };
@@ -265,4 +266,25 @@ static const lathe_sink_table sink_table = {
 lathe_sink lathe_jansson_sink(lathe_jansson_builder *builder)
 {
     return (lathe_sink){&sink_table, builder};
+}
+
+json_t *lathe_jansson_read(const char *data, size_t size, lathe_error *error)
+{
+    lathe_jansson_builder builder;
+    lathe_jansson_builder_init(&builder);
+    const lathe_sink sink = lathe_jansson_sink(&builder);
+    json_t *root =
+        lathe_json_read(data, size, &sink, error) ? NULL : lathe_jansson_builder_take(&builder);
+    lathe_jansson_builder_clear(&builder);
+    return root;
+}
+
+lathe_code lathe_jansson_try(const char *data, size_t size, json_t **root)
+{
+    lathe_error why;
+    lathe_error_init(&why);
+    *root = lathe_jansson_read(data, size, &why);
+    lathe_code code = why.code == LATHE_MEMORY ? LATHE_MEMORY : LATHE_OK;
+    lathe_error_clear(&why);
+    return code;
 }

@@ -224,9 +224,8 @@ async def _read(work: _Work, source: AsyncIterator[Any]) -> None:
     try:
         while work.wants():
             request = await anext(source)
-            if (
-                not work.over
-            ):  # else the source did not heed the cancelling, or is what closed the map
+            # Over: the source did not heed the cancelling, or is what closed the map.
+            if not work.over:
                 work.add(request)
                 work.driver.attend()
     except StopAsyncIteration:
