@@ -64,17 +64,15 @@ static int text_open(const char *name, PyObject *text, text_bytes *bytes)
     return bytes->data ? 0 : -1;
 }
 
-static PyObject *decode(const char *data, size_t size)
+/* The sanitized prompt; the same object when nothing was changed. What is cut off is ASCII, so its
+ * bytes are code points too. */
+static PyObject *sanitized_str(PyObject *prompt, const text_bytes *bytes,
+                               const lathe_sanitized *sanitized)
 {
-    return PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, "surrogatepass");
-}
-
-/* The sanitized prompt; the same object when nothing was changed. */
-static PyObject *sanitized_str(PyObject *prompt, const lathe_sanitized *sanitized)
-{
-    if (!sanitized->normalized && !sanitized->stripped)
-        return PyUnicode_FromObject(prompt);
-    PyObject *text = decode(sanitized->text.data, sanitized->text.size);
+    size_t start = (size_t)(sanitized->text.data - bytes->data);
+    size_t cut = bytes->size - start - sanitized->text.size;
+    PyObject *text = PyUnicode_Substring(prompt, (Py_ssize_t)start,
+                                         PyUnicode_GetLength(prompt) - (Py_ssize_t)cut);
     if (!text || !sanitized->normalized)
         return text;
     PyObject *whole = PyUnicode_FromFormat("\n\n%U", text);
@@ -98,28 +96,56 @@ static lathe_code call_counter(PyObject *function, PyObject *text, int64_t *coun
     return PyErr_Occurred() ? LATHE_HOST : LATHE_OK;
 }
 
-static lathe_code count_tokens(void *self, const char *text, size_t size, int64_t *count)
+/* The arguments (prompt, *, count_tokens=None). */
+typedef struct prompt_call {
+    PyObject *prompt, *counter; /* borrowed; counter is NULL for None */
+    text_bytes bytes;
+    PyObject *sanitized; /* once it has been asked for */
+} prompt_call;
+
+/* The sanitized prompt, borrowed. */
+static PyObject *call_sanitized(prompt_call *call)
 {
-    PyObject *prompt = decode(text, size);
-    if (!prompt)
-        return LATHE_HOST;
-    lathe_code code = call_counter(self, prompt, count);
-    Py_DECREF(prompt);
-    return code;
+    if (!call->sanitized) {
+        lathe_sanitized found = lathe_completion_sanitize(call->bytes.data, call->bytes.size);
+        call->sanitized = sanitized_str(call->prompt, &call->bytes, &found);
+    }
+    return call->sanitized;
 }
 
-/* Reads (prompt, *, count_tokens=None); *counter is NULL for None. */
+static void call_clear(prompt_call *call)
+{
+    Py_CLEAR(call->sanitized);
+    Py_CLEAR(call->bytes.holder);
+}
+
+static lathe_code count_tokens(void *self, const char *text, size_t size, int64_t *count)
+{
+    prompt_call *call = self;
+    (void)text, (void)size; /* what call_sanitized gives as a str */
+    PyObject *prompt = call_sanitized(call);
+    return prompt ? call_counter(call->counter, prompt, count) : LATHE_HOST;
+}
+
 static int prompt_args(const lathe_signature *signature, PyObject *const *args, Py_ssize_t count,
-                       PyObject *kwnames, PyObject **prompt, PyObject **counter)
+                       PyObject *kwnames, prompt_call *call)
 {
     PyObject *values[2];
+    *call = (prompt_call){0};
     if (lathe_py_args(signature, args, count, kwnames, values))
         return -1;
-    *prompt = values[0];
-    *counter = values[1] == Py_None ? NULL : values[1];
-    if (*counter && !PyCallable_Check(*counter))
-        return lathe_py_wrong_type("count_tokens", "a callable or None", *counter);
-    return 0;
+    call->prompt = values[0];
+    call->counter = values[1] == Py_None ? NULL : values[1];
+    if (call->counter && !PyCallable_Check(call->counter))
+        return lathe_py_wrong_type("count_tokens", "a callable or None", call->counter);
+    return text_open("prompt", call->prompt, &call->bytes);
+}
+
+/* CPython makes nothing but valid UTF-8 of a str, save with surrogatepass. */
+static lathe_prompt prompt_of(const prompt_call *call)
+{
+    const text_bytes *bytes = &call->bytes;
+    return (lathe_prompt){bytes->data, bytes->size, .is_utf8 = !bytes->holder};
 }
 
 #define PROMPT_PARAMETERS                                                                          \
@@ -151,22 +177,19 @@ static PyObject *validate_completion_prompt(PyObject *module, PyObject *const *a
 {
     static const lathe_signature signature = {
         "validate_completion_prompt", 1, 1, {"prompt", "count_tokens"}};
-    PyObject *prompt, *counter, *result = NULL;
-    text_bytes bytes = {0};
+    PyObject *result = NULL;
+    prompt_call call;
+    if (prompt_args(&signature, args, count, kwnames, &call))
+        return NULL;
     lathe_error error;
     lathe_error_init(&error);
-    if (prompt_args(&signature, args, count, kwnames, &prompt, &counter) ||
-        text_open("prompt", prompt, &bytes))
-        goto out;
-    lathe_sanitized sanitized;
-    if (lathe_completion_check(bytes.data, bytes.size, counter ? count_tokens : NULL, counter,
-                               &sanitized, &error))
+    if (lathe_completion_check(prompt_of(&call), call.counter ? count_tokens : NULL, &call, NULL,
+                               &error))
         lathe_py_raise(PyModule_GetState(module), &error);
     else
-        result = sanitized_str(prompt, &sanitized);
-out:
+        result = Py_XNewRef(call_sanitized(&call));
     lathe_error_clear(&error);
-    Py_XDECREF(bytes.holder);
+    call_clear(&call);
     return result;
 }
 
@@ -217,7 +240,7 @@ static PyObject *sanitize_completion_prompt(PyObject *module, PyObject *const *a
         text_open("prompt", prompt, &bytes))
         return NULL;
     lathe_sanitized sanitized = lathe_completion_sanitize(bytes.data, bytes.size);
-    PyObject *text = sanitized_str(prompt, &sanitized);
+    PyObject *text = sanitized_str(prompt, &bytes, &sanitized);
     PyObject *changes = text ? change_list(&sanitized) : NULL;
     PyObject *result = changes ? PyTuple_Pack(2, text, changes) : NULL;
     Py_XDECREF(text);
@@ -241,17 +264,15 @@ static PyObject *convert_completion_prompt(PyObject *module, PyObject *const *ar
 {
     static const lathe_signature signature = {
         "convert_completion_prompt", 1, 1, {"prompt", "count_tokens"}};
-    PyObject *prompt, *counter;
-    text_bytes bytes;
-    if (prompt_args(&signature, args, count, kwnames, &prompt, &counter) ||
-        text_open("prompt", prompt, &bytes))
+    prompt_call call;
+    if (prompt_args(&signature, args, count, kwnames, &call))
         return NULL;
     lathe_py_host host;
     lathe_py_host_init(&host, PyModule_GetState(module));
-    lathe_code code = lathe_completion_convert(
-        bytes.data, bytes.size, counter ? count_tokens : NULL, counter, &host.sink, &host.error);
+    lathe_code code = lathe_completion_convert(prompt_of(&call), call.counter ? count_tokens : NULL,
+                                               &call, &host.sink, &host.error);
     PyObject *result = lathe_py_host_finish(&host, code);
-    Py_XDECREF(bytes.holder);
+    call_clear(&call);
     return result;
 }
 

@@ -358,10 +358,12 @@ static lathe_code sink_end(void *self)
     return LATHE_OK;
 }
 
-/* A number of a subclass becomes an exact one, by its value and none of its methods. */
+/* A string or number of a subclass becomes an exact one, by its value and none of its methods. */
 static lathe_code sink_pass(void *self, const void *value)
 {
     PyObject *object = (PyObject *)value;
+    if (PyUnicode_Check(object))
+        return put(self, PyUnicode_FromObject(object));
     if (PyFloat_Check(object) && !PyFloat_CheckExact(object))
         return put(self, PyFloat_FromDouble(PyFloat_AsDouble(object)));
     if (PyLong_Check(object) && !PyBool_Check(object))

@@ -9,6 +9,7 @@
 #include "promptlathe.h"
 #include "value.h"
 #include "walk.h"
+#include "words.h"
 
 /* A prompt must have fewer tokens than this, and a token is at least one byte. */
 enum { TOKEN_LIMIT = 100000 - 1 };
@@ -30,6 +31,7 @@ typedef struct checked {
     const char *prompt;
     lathe_sanitized sanitized;
     lathe_faults *faults;
+    lathe_buf *markers; /* takes each turn_marker; NULL: they are not needed */
 } checked;
 
 /* isspace in the C locale, whatever the locale in force. */
@@ -72,22 +74,53 @@ lathe_sanitized lathe_completion_sanitize(const char *prompt, size_t size)
         .normalized = !clean, .stripped = end < size, .text = {prompt + start, end - start}};
 }
 
-/* The first marker at or behind `from`. */
+/* Reads the marker that begins at `start`. */
+static bool read_marker(lathe_text text, size_t start, turn_marker *found)
+{
+    const char *at = text.data + start;
+    size_t size = text.size - start;
+    if (!begins_with(at, size, "\n\n"))
+        return false;
+    bool human = begins_with(at + 2, size - 2, "Human:");
+    if (!human && !begins_with(at + 2, size - 2, "Assistant:"))
+        return false;
+    *found = (turn_marker){human, start, start + 2 + strlen(human ? "Human:" : "Assistant:")};
+    return true;
+}
+
+/* How many bytes are looked at together, and how many behind them. */
+enum { STRIDE = 4 * LATHE_WORD, AHEAD = 2 };
+
+/* Has a zero byte where two newlines and one of "@AHI" (both initials, in one comparison) begin. */
+static uint64_t unlike_marker(const char *at)
+{
+    uint64_t initials = lathe_word(at + 2) & LATHE_EACH_BYTE(0xF6);
+    return (lathe_word(at) ^ LATHE_EACH_BYTE('\n')) | (lathe_word(at + 1) ^ LATHE_EACH_BYTE('\n')) |
+           (initials ^ LATHE_EACH_BYTE('A' & 0xF6));
+}
+
+/* Whether a marker may begin in the next STRIDE bytes. */
+static bool may_hold_marker(const char *at)
+{
+    uint64_t found = 0;
+    for (size_t i = 0; i < STRIDE; i += LATHE_WORD)
+        found |= lathe_zero_bytes(unlike_marker(at + i));
+    return found;
+}
+
+/* The first marker at or behind `from`. Most of a text is passed over by words. */
 static bool next_marker(lathe_text text, size_t from, turn_marker *found)
 {
-    const char *end = text.data + text.size;
-    for (const char *at = text.data + from; at < end; at++) {
-        at = memchr(at, '\n', (size_t)(end - at));
-        if (!at || end - at < 2)
-            return false;
-        if (at[1] != '\n')
-            continue;
-        size_t rest = (size_t)(end - at) - 2, start = (size_t)(at - text.data);
-        bool human = begins_with(at + 2, rest, "Human:");
-        if (!human && !begins_with(at + 2, rest, "Assistant:"))
-            continue;
-        *found = (turn_marker){human, start, start + 2 + strlen(human ? "Human:" : "Assistant:")};
-        return true;
+    while (from < text.size) {
+        size_t stop = text.size;
+        if (text.size - from >= STRIDE + AHEAD) {
+            stop = from + STRIDE;
+            if (!may_hold_marker(text.data + from))
+                from = stop;
+        }
+        for (; from < stop; from++)
+            if (read_marker(text, from, found))
+                return true;
     }
     return false;
 }
@@ -102,19 +135,21 @@ static bool first_marker(const lathe_sanitized *sanitized, turn_marker *found)
     return true;
 }
 
-static summary find_turns(const lathe_sanitized *sanitized)
+static lathe_code find_turns(const checked *check, summary *turns)
 {
-    summary turns = {0};
     turn_marker marker;
-    bool found = first_marker(sanitized, &marker);
-    for (; found; found = next_marker(sanitized->text, marker.end, &marker)) {
-        if (!turns.humans && !turns.assistants)
-            turns.first = marker;
-        turns.last = marker;
-        turns.humans += marker.human;
-        turns.assistants += !marker.human;
+    lathe_code code = LATHE_OK;
+    bool found = first_marker(&check->sanitized, &marker);
+    for (; found && !code; found = next_marker(check->sanitized.text, marker.end, &marker)) {
+        if (!turns->humans && !turns->assistants)
+            turns->first = marker;
+        turns->last = marker;
+        turns->humans += marker.human;
+        turns->assistants += !marker.human;
+        if (check->markers)
+            code = lathe_buf_append(check->markers, &marker, sizeof marker);
     }
-    return turns;
+    return code;
 }
 
 /* A place in the sanitized text as code points into the prompt as given. */
@@ -138,11 +173,12 @@ static lathe_code add_missing(const checked *check, bool human)
         return lathe_faults_add(check->faults, "", 0, code, -1,
                                 "the prompt has no %s turn: begin one with \"\\n\\n%s:\"", word,
                                 word);
+    int64_t offset = offset_of(check, miss.start);
     return lathe_faults_add(
-        check->faults, "", 0, code, offset_of(check, miss.start),
+        check->faults, "", 0, code, offset,
         "the prompt has no %s turn: at code point %lld something comes close, but it %s; write it "
         "as \"\\n\\n%s:\"",
-        word, (long long)offset_of(check, miss.start), miss.flaws, word);
+        word, (long long)offset, miss.flaws, word);
 }
 
 static lathe_code check_human(const checked *check, const summary *turns)
@@ -213,26 +249,36 @@ static lathe_code check_unicode(const checked *check, size_t size, bool *valid)
 
 static lathe_code check_turns(const checked *check, lathe_count_tokens count, void *self)
 {
-    summary turns = find_turns(&check->sanitized);
-    lathe_code code = check_human(check, &turns);
+    summary turns = {0};
+    lathe_code code = find_turns(check, &turns);
+    if (!code)
+        code = check_human(check, &turns);
     if (!code)
         code = check_assistant(check, &turns);
     return code ? code : check_tokens(check, count, self);
 }
 
-lathe_code lathe_completion_check(const char *prompt, size_t size, lathe_count_tokens count,
-                                  void *self, lathe_sanitized *sanitized, lathe_error *error)
+static lathe_code check_prompt(checked *check, lathe_prompt prompt, lathe_count_tokens count,
+                               void *self, lathe_error *error)
 {
-    if (!prompt)
-        prompt = "";
-    checked check = {prompt, lathe_completion_sanitize(prompt, size), &error->faults};
+    check->prompt = prompt.data ? prompt.data : "";
+    check->sanitized = lathe_completion_sanitize(check->prompt, prompt.size);
+    check->faults = &error->faults;
+    bool valid = prompt.is_utf8;
+    lathe_code code = valid ? LATHE_OK : check_unicode(check, prompt.size, &valid);
+    if (!code && valid)
+        code = check_turns(check, count, self);
+    return lathe_end_rule(error, code, LATHE_INVALID_PROMPT);
+}
+
+lathe_code lathe_completion_check(lathe_prompt prompt, lathe_count_tokens count, void *self,
+                                  lathe_sanitized *sanitized, lathe_error *error)
+{
+    checked check = {0};
+    lathe_code code = check_prompt(&check, prompt, count, self, error);
     if (sanitized)
         *sanitized = check.sanitized;
-    bool valid;
-    lathe_code code = check_unicode(&check, size, &valid);
-    if (!code && valid)
-        code = check_turns(&check, count, self);
-    return lathe_end_rule(error, code, LATHE_INVALID_PROMPT);
+    return code;
 }
 
 static lathe_code feed_turn(const lathe_sink *sink, bool human, lathe_text text)
@@ -254,42 +300,45 @@ static lathe_code feed_turn(const lathe_sink *sink, bool human, lathe_text text)
     return code ? code : sink->table->end(sink->self);
 }
 
-static lathe_code feed_turns(const lathe_sink *sink, const lathe_sanitized *sanitized,
-                             turn_marker turn)
+static lathe_code feed_turns(const lathe_sink *sink, lathe_text text, const turn_marker *turns,
+                             size_t count)
 {
-    lathe_text text = sanitized->text;
     lathe_code code = sink->table->begin_list(sink->self);
-    for (bool more = true; more && !code;) {
-        turn_marker next = {.start = text.size};
-        more = next_marker(text, turn.end, &next);
-        code = feed_turn(sink, turn.human, strip(text.data + turn.end, next.start - turn.end));
-        turn = next;
+    for (size_t i = 0; i < count && !code; i++) {
+        size_t end = i + 1 < count ? turns[i + 1].start : text.size;
+        code = feed_turn(sink, turns[i].human, strip(text.data + turns[i].end, end - turns[i].end));
     }
     return code ? code : sink->table->end(sink->self);
 }
 
-static lathe_code feed_prompt(const lathe_sink *sink, const lathe_sanitized *sanitized)
+/* Of a valid prompt, which has a turn. */
+static lathe_code feed_prompt(const lathe_sink *sink, const checked *check)
 {
-    turn_marker first = {.start = 0};
-    first_marker(sanitized, &first);
-    lathe_text system = strip(sanitized->text.data, first.start);
+    lathe_text text = check->sanitized.text;
+    const turn_marker *turns = (const void *)check->markers->data;
+    lathe_text system = strip(text.data, turns->start);
     lathe_code code = sink->table->begin_object(sink->self);
     if (!code)
         code = lathe_sink_member(sink, "system", system.data, system.size);
     if (!code)
         code = lathe_sink_key(sink, "messages");
     if (!code)
-        code = feed_turns(sink, sanitized, first);
+        code = feed_turns(sink, text, turns, check->markers->size / sizeof *turns);
     return code ? code : sink->table->end(sink->self);
 }
 
-lathe_code lathe_completion_convert(const char *prompt, size_t size, lathe_count_tokens count,
-                                    void *self, const lathe_sink *sink, lathe_error *error)
+lathe_code lathe_completion_convert(lathe_prompt prompt, lathe_count_tokens count, void *self,
+                                    const lathe_sink *sink, lathe_error *error)
 {
-    lathe_sanitized sanitized;
-    lathe_code code = lathe_completion_check(prompt, size, count, self, &sanitized, error);
-    if (code)
-        return code;
-    code = feed_prompt(sink, &sanitized);
-    return code ? lathe_fail(error, code, NULL) : LATHE_OK;
+    lathe_buf markers;
+    lathe_buf_init(&markers, SIZE_MAX / 2);
+    checked check = {.markers = &markers};
+    lathe_code code = check_prompt(&check, prompt, count, self, error);
+    if (!code) {
+        code = feed_prompt(sink, &check);
+        if (code)
+            lathe_fail(error, code, NULL);
+    }
+    lathe_buf_clear(&markers);
+    return code;
 }

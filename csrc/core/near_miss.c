@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "words.h"
+
 /* A line that begins with the word. */
 typedef struct line_start {
     size_t line, word, end; /* where its line, its word, and what follows the word begin */
@@ -79,9 +81,17 @@ static bool stands_alone(lathe_text text, const line_start *candidate)
     return end == text.size || is_break(data[end]);
 }
 
+static bool has_break(uint64_t word)
+{
+    return lathe_zero_bytes(word ^ LATHE_EACH_BYTE('\n')) |
+           lathe_zero_bytes(word ^ LATHE_EACH_BYTE('\r'));
+}
+
 /* The next line's beginning behind `at`; text.size at the end. */
 static size_t next_line(lathe_text text, size_t at)
 {
+    while (text.size - at >= LATHE_WORD && !has_break(lathe_word(text.data + at)))
+        at += LATHE_WORD;
     while (at < text.size && !is_break(text.data[at]))
         at++;
     return at < text.size ? at + 1 : at;

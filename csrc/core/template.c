@@ -31,16 +31,23 @@ static bool stopped(const copying *copier)
     return copier->faults->total > 0;
 }
 
+/* A string in which nothing changes is passed as it is. */
 static lathe_code copy_string(copying *copier, const void *string, slot place,
                               const lathe_path *path)
 {
+    const lathe_sink *sink = copier->sink;
     lathe_text text;
     lathe_code code = lathe_read_string(copier->source, string, path, &text, copier->faults);
     if (code || stopped(copier))
         return code;
+    const char *given = text.data;
     if (place == PROMPT || place == CONTENT || place == TEXT)
         code = lathe_render_text(copier->names, text, &copier->rendered, &text);
-    return code ? code : copier->sink->table->string(copier->sink->self, text.data, text.size);
+    if (code)
+        return code;
+    if (text.data == given && sink->table->pass)
+        return sink->table->pass(sink->self, string);
+    return sink->table->string(sink->self, text.data, text.size);
 }
 
 /* A host's own scalars are passed as they are. A source cannot read numbers, so a sink of another

@@ -247,7 +247,7 @@ static lathe_code sink_end(void *self)
 
 static lathe_code sink_pass(void *self, const void *value)
 {
-    return attach_steal(self, json_incref((json_t *)(uintptr_t)value));
+    return attach_steal(self, json_copy((json_t *)(uintptr_t)value));
 }
 
 static const lathe_sink_table sink_table = {

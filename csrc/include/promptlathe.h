@@ -285,6 +285,13 @@ typedef struct lathe_sanitized {
     lathe_text text;
 } lathe_sanitized;
 
+/* A legacy prompt as given. */
+typedef struct lathe_prompt {
+    const char *data;
+    size_t size;
+    bool is_utf8; /* its host knows that it is valid UTF-8: it is not looked through for that */
+} lathe_prompt;
+
 /* Never fails; checks nothing. */
 lathe_sanitized lathe_completion_sanitize(const char *prompt, size_t size);
 
@@ -293,12 +300,12 @@ typedef lathe_code (*lathe_count_tokens)(void *self, const char *text, size_t si
 
 /* Sanitizes and checks. `count` may be NULL. LATHE_INVALID_PROMPT with every fault in
  * error->faults, each with its offset (path is ""), LATHE_HOST when count failed. */
-lathe_code lathe_completion_check(const char *prompt, size_t size, lathe_count_tokens count,
-                                  void *self, lathe_sanitized *sanitized, lathe_error *error);
+lathe_code lathe_completion_check(lathe_prompt prompt, lathe_count_tokens count, void *self,
+                                  lathe_sanitized *sanitized, lathe_error *error);
 
 /* Checks, then feeds {"system", "messages"} to the sink. Errors as above. */
-lathe_code lathe_completion_convert(const char *prompt, size_t size, lathe_count_tokens count,
-                                    void *self, const lathe_sink *sink, lathe_error *error);
+lathe_code lathe_completion_convert(lathe_prompt prompt, lathe_count_tokens count, void *self,
+                                    const lathe_sink *sink, lathe_error *error);
 
 /* Feeds the list of the names of the variables in `prompt`, each once, in first-seen order. prompt
  * is a string, a list of messages, or a response object (its system first, then its messages).

@@ -4,10 +4,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "near_miss.h"
 #include "support_alloc.h"
 #include "support_cases.h"
 #include "support_host.h"
 #include "test.h"
+#include "value.h"
 
 static lathe_text text_of(const json_t *item, const char *name)
 {
@@ -33,15 +35,20 @@ static void check_sanitized(const lathe_sanitized *sanitized, const json_t *item
                 expected.size - prefix);
 }
 
+static lathe_prompt bytes(const char *data, size_t size)
+{
+    return (lathe_prompt){.data = data, .size = size};
+}
+
 static void check_converted(lathe_text prompt, const json_t *item)
 {
     lathe_error error;
     host_builder builder;
     lathe_error_init(&error);
     host_builder_init(&builder, false);
-    CHECK_CODE(
-        lathe_completion_convert(prompt.data, prompt.size, NULL, NULL, &builder.sink, &error),
-        LATHE_OK);
+    CHECK_CODE(lathe_completion_convert(bytes(prompt.data, prompt.size), NULL, NULL, &builder.sink,
+                                        &error),
+               LATHE_OK);
     json_t *expected = json_pack("{s:O, s:O}", "system", json_object_get(item, "system"),
                                  "messages", json_object_get(item, "messages"));
     cases_check_built(&builder.inner, expected);
@@ -58,7 +65,7 @@ static void check_published(json_t *item)
     lathe_error error;
     lathe_error_init(&error);
     lathe_code code =
-        lathe_completion_check(prompt.data, prompt.size, NULL, NULL, &sanitized, &error);
+        lathe_completion_check(bytes(prompt.data, prompt.size), NULL, NULL, &sanitized, &error);
     CHECK_CODE(code, json_array_size(errors) ? LATHE_INVALID_PROMPT : LATHE_OK);
     CHECK_INT(error.faults.total, json_array_size(errors));
     for (size_t i = 0; i < error.faults.count; i++) {
@@ -95,7 +102,8 @@ static void check_faults(json_t *item)
     const json_t *expected = json_object_get(item, "faults");
     lathe_error error;
     lathe_error_init(&error);
-    lathe_code code = lathe_completion_check(prompt.data, prompt.size, NULL, NULL, NULL, &error);
+    lathe_code code =
+        lathe_completion_check(bytes(prompt.data, prompt.size), NULL, NULL, NULL, &error);
     CHECK_CODE(code, json_array_size(expected) ? LATHE_INVALID_PROMPT : LATHE_OK);
     CHECK_INT(error.faults.total, json_array_size(expected));
     for (size_t i = 0; i < error.faults.count; i++)
@@ -168,8 +176,8 @@ TEST(a_lone_surrogate_is_told_alone_and_by_code_points)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         lathe_error error;
         lathe_error_init(&error);
-        CHECK_CODE(lathe_completion_check(cases[i].prompt, strlen(cases[i].prompt), NULL, NULL,
-                                          NULL, &error),
+        CHECK_CODE(lathe_completion_check(bytes(cases[i].prompt, strlen(cases[i].prompt)), NULL,
+                                          NULL, NULL, &error),
                    LATHE_INVALID_PROMPT);
         CHECK_INT(error.faults.total, 1);
         CHECK_STRING(error.faults.items[0].code, "not_unicode");
@@ -217,7 +225,8 @@ static void expect_tokens(size_t size, const char *beginning, const char *end,
     char *prompt = long_prompt(size, beginning, end);
     lathe_error error;
     lathe_error_init(&error);
-    lathe_completion_check(prompt, size, tokenizer ? count_tokens : NULL, tokenizer, NULL, &error);
+    lathe_completion_check(bytes(prompt, size), tokenizer ? count_tokens : NULL, tokenizer, NULL,
+                           &error);
     const lathe_faults *faults = &error.faults;
     CHECK_STRING(faults->count ? faults->items[faults->count - 1].code : NULL, code);
     if (faults->count)
@@ -262,7 +271,7 @@ TEST(a_tokenizer_that_fails_ends_the_check)
     char *prompt = long_prompt(LIMIT, "x", "x");
     lathe_error error;
     lathe_error_init(&error);
-    CHECK_CODE(lathe_completion_check(prompt, LIMIT, count_tokens, &tokenizer, NULL, &error),
+    CHECK_CODE(lathe_completion_check(bytes(prompt, LIMIT), count_tokens, &tokenizer, NULL, &error),
                LATHE_HOST);
     CHECK_CODE(error.code, LATHE_HOST);
     CHECK_INT(error.faults.total, 0);
@@ -286,12 +295,77 @@ TEST(hostile_prompts_take_linear_time)
         lathe_error error;
         lathe_error_init(&error);
         clock_t start = clock();
-        CHECK_CODE(lathe_completion_check(prompt, SIZE, NULL, NULL, NULL, &error),
+        CHECK_CODE(lathe_completion_check(bytes(prompt, SIZE), NULL, NULL, NULL, &error),
                    LATHE_INVALID_PROMPT);
         CHECK((clock() - start) / CLOCKS_PER_SEC < SECONDS);
         lathe_error_clear(&error);
     }
     free(prompt);
+}
+
+/* A text of its exact size, so that a look behind its end is seen: `noise` again and again, and
+ * `word` once, from `place` on. */
+static char *noisy(size_t size, const char *noise, const char *word, size_t place)
+{
+    char *text = malloc(size);
+    if (!text)
+        abort();
+    for (size_t i = 0; i < size; i++)
+        text[i] = noise[i % strlen(noise)];
+    memcpy(text + place, word, strlen(word));
+    return text;
+}
+
+static void expect_human_last(const char *text, size_t size, size_t place)
+{
+    lathe_error error;
+    lathe_error_init(&error);
+    lathe_prompt prompt = {text, size, .is_utf8 = true}; /* no noise is a fault */
+    CHECK_CODE(lathe_completion_check(prompt, NULL, NULL, NULL, &error), LATHE_INVALID_PROMPT);
+    if (CHECK_INT(error.faults.count, 2)) {
+        CHECK_STRING(error.faults.items[0].code, "human_turn_not_first");
+        CHECK_STRING(error.faults.items[1].code, "assistant_turn_not_last");
+        CHECK_INT(error.faults.items[1].offset, lathe_utf8_length(text, place));
+    }
+    lathe_error_clear(&error);
+}
+
+/* Each noise but the first is what a careless search by words takes for the beginning of a turn. */
+TEST(a_turn_is_found_at_every_place)
+{
+    static const char *const noises[] = {"x",     "\n",     "\n\n\v",  "\n\nH",
+                                         "\n\nI", "\x8A\n", "\n\n\xC8"};
+    static const char first[] = "\n\nAssistant:", last[] = "\n\nHuman:";
+    enum { FIRST = sizeof first - 1, LAST = sizeof last - 1, MOST = 90 };
+    for (size_t n = 0; n < sizeof noises / sizeof *noises; n++)
+        for (size_t size = FIRST + LAST; size < MOST; size++)
+            for (size_t place = FIRST; place + LAST <= size; place++) {
+                test_context("noise %zu, size %zu, place %zu", n, size, place);
+                char *text = noisy(size, noises[n], last, place);
+                memcpy(text, first, FIRST);
+                expect_human_last(text, size, place);
+                free(text);
+            }
+    test_context(NULL);
+}
+
+/* The line break before it is where it would begin. */
+TEST(a_near_miss_is_found_at_every_place)
+{
+    static const char *const words[] = {"\nhuman:", "\rhuman:"};
+    enum { WORD = 7, MOST = 60 };
+    for (size_t size = WORD + 1; size < MOST; size++)
+        for (size_t place = 1; place + WORD <= size; place++) {
+            test_context("size %zu, place %zu", size, place);
+            char *text = noisy(size, "x", words[size % 2], place);
+            lathe_near_miss miss = {0};
+            CHECK(lathe_near_miss_find((lathe_text){text, size}, true, &miss));
+            CHECK_INT(miss.start, place);
+            text[place] = '\v';
+            CHECK(!lathe_near_miss_find((lathe_text){text, size}, true, &miss));
+            free(text);
+        }
+    test_context(NULL);
 }
 
 typedef struct prompt_args {
@@ -308,7 +382,7 @@ static lathe_code convert_once(void *self)
     lathe_error error;
     host_builder_init(&builder, true);
     lathe_error_init(&error);
-    lathe_code code = lathe_completion_convert(args->prompt, args->size, args->count,
+    lathe_code code = lathe_completion_convert(bytes(args->prompt, args->size), args->count,
                                                &args->tokenizer, &builder.sink, &error);
     CHECK_CODE(error.code, code);
     host_builder_clear(&builder);
@@ -339,4 +413,5 @@ TESTS(ENTRY(published_cases_hold), ENTRY(faults_name_their_place_and_the_near_mi
       ENTRY(a_lone_surrogate_is_told_alone_and_by_code_points),
       ENTRY(a_short_prompt_asks_no_tokenizer), ENTRY(a_long_prompt_asks_it_once),
       ENTRY(a_tokenizer_that_fails_ends_the_check), ENTRY(hostile_prompts_take_linear_time),
+      ENTRY(a_turn_is_found_at_every_place), ENTRY(a_near_miss_is_found_at_every_place),
       ENTRY(every_allocation_and_every_callback_fails_once))

@@ -316,6 +316,33 @@ TEST(many_distinct_variables)
     free(text);
 }
 
+/* Texts of their exact size, so that a look behind the end is seen. Each noise but the first sends
+ * a search for two braces another way. */
+TEST(a_variable_is_found_at_every_place)
+{
+    static const char *const noises[] = {
+        "x", "{", "{x", "{z", "{{}}", "{{{ x", "{abcdefghijklmnopqrstuvw"};
+    enum { SIZE_MOST = 400, PLACES = 100, VARIABLE = 5 };
+    for (size_t n = 0; n < sizeof noises / sizeof *noises; n++)
+        for (size_t size = VARIABLE; size < SIZE_MOST; size += size < PLACES ? 1 : 37)
+            for (size_t place = 0; place + VARIABLE <= size; place++) {
+                test_context("noise %zu, size %zu, place %zu", n, size, place);
+                char *data = malloc(size);
+                REQUIRE(data);
+                for (size_t i = 0; i < size; i++)
+                    data[i] = noises[n][i % strlen(noises[n])];
+                memcpy(data + place, "{{A}}", VARIABLE);
+                lathe_text text = {data, size};
+                lathe_variable found = {0};
+                CHECK(lathe_next_variable(text, 0, &found));
+                CHECK_INT(found.start, place);
+                CHECK_INT(found.end, place + VARIABLE);
+                CHECK(!lathe_next_variable(text, found.end, &found));
+                free(data);
+            }
+    test_context(NULL);
+}
+
 /* What a variable is, found by trying every place and every length. */
 static bool plain_variable(const char *text, size_t size, size_t start, size_t *end)
 {
@@ -424,5 +451,5 @@ TESTS(ENTRY(published_cases_hold), ENTRY(messages_and_responses), ENTRY(text_wit
       ENTRY(depth_has_a_limit), ENTRY(a_cycle_ends_in_a_fault),
       ENTRY(a_sink_of_another_host_takes_no_numbers), ENTRY(many_missing_names_are_told_shortly),
       ENTRY(hostile_text_takes_linear_time), ENTRY(many_distinct_variables),
-      ENTRY(finding_agrees_with_trying_every_place),
+      ENTRY(a_variable_is_found_at_every_place), ENTRY(finding_agrees_with_trying_every_place),
       ENTRY(every_allocation_and_every_callback_fails_once))

@@ -86,6 +86,7 @@ TEST(builds_everything)
     code |= to->begin_object(sink.self) | to->end(sink.self) | to->end(sink.self);
     code |= to->key(sink.self, "", 0);
     code |= to->pass(sink.self, passed);
+    CHECK_INT(passed->refcount, 1);               /* a copy: its owner may change it */
     CHECK(!lathe_jansson_builder_take(&builder)); /* not finished */
     code |= to->end(sink.self);
     CHECK_CODE(code, LATHE_OK);

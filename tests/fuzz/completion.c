@@ -209,21 +209,27 @@ static void compare_faults(const lathe_faults *faults, const verdict *all, lathe
     }
 }
 
-static void check(lathe_text prompt, const plain *out, const verdict *all, counter *counting)
+/* Now and then with the word of the host that it is UTF-8, when it is. */
+static lathe_prompt given(lathe_text prompt, bool vouch)
+{
+    return (lathe_prompt){prompt.data, prompt.size, .is_utf8 = vouch && fuzz_is_text(prompt)};
+}
+
+static void check(lathe_prompt prompt, const plain *out, const verdict *all, counter *counting)
 {
     lathe_error error;
     lathe_sanitized got;
     lathe_error_init(&error);
-    lathe_code code = lathe_completion_check(
-        prompt.data, prompt.size, counting->answer < 0 ? NULL : count, counting, &got, &error);
+    lathe_code code =
+        lathe_completion_check(prompt, counting->answer < 0 ? NULL : count, counting, &got, &error);
     compare_sanitized(got, out);
-    compare_faults(&error.faults, all, prompt);
+    compare_faults(&error.faults, all, (lathe_text){prompt.data, prompt.size});
     fuzz_check_error(&error, code);
     MUST(code == (all->count ? LATHE_INVALID_PROMPT : LATHE_OK));
     lathe_error_clear(&error);
 }
 
-static void check_converted(lathe_text prompt, const plain *out, const verdict *all,
+static void check_converted(lathe_prompt prompt, const plain *out, const verdict *all,
                             counter *counting, unsigned order)
 {
     lathe_jansson_builder builder;
@@ -232,8 +238,8 @@ static void check_converted(lathe_text prompt, const plain *out, const verdict *
     fuzz_arm(order);
     lathe_jansson_builder_init(&builder);
     lathe_sink sink = lathe_jansson_sink(&builder);
-    lathe_code code = lathe_completion_convert(
-        prompt.data, prompt.size, counting->answer < 0 ? NULL : count, counting, &sink, &error);
+    lathe_code code = lathe_completion_convert(prompt, counting->answer < 0 ? NULL : count,
+                                               counting, &sink, &error);
     bool failed = fuzz_disarm();
     json_t *built = code ? NULL : lathe_jansson_builder_take(&builder);
     MUST(code == (failed ? LATHE_MEMORY : all->count ? LATHE_INVALID_PROMPT : LATHE_OK));
@@ -276,9 +282,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     counter counting = {&out, tokens, 0};
     verdict all = judge(&out, prompt, tokens);
     compare_sanitized(lathe_completion_sanitize(prompt.data, prompt.size), &out);
-    check(prompt, &out, &all, &counting);
+    lathe_prompt vouched = given(prompt, order & 128);
+    check(vouched, &out, &all, &counting);
     counting.calls = 0;
-    check_converted(prompt, &out, &all, &counting, order);
+    check_converted(vouched, &out, &all, &counting, order);
     free(out.text);
     free((char *)(uintptr_t)prompt.data);
     MUST(alloc_blocks() == before);

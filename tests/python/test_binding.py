@@ -558,6 +558,23 @@ def test_the_counter_gets_the_sanitized_prompt_once() -> None:
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("change", [str, Text, str.rstrip, str.lstrip])
+@pytest.mark.parametrize("letter", "x\xe9\u0416\u4e2d\U0001f44b")
+def test_the_counter_gets_the_str_that_is_returned(
+    change: Callable[[str], str], letter: str
+) -> None:
+    seen: list[str] = []
+    prompt = change(f"\n\nHuman: {letter * 100_000}\n\nAssistant: ")
+
+    def count(text: str) -> int:
+        seen.append(text)
+        return 0
+
+    valid = promptlathe.validate_completion_prompt(prompt, count_tokens=count)
+    assert seen[0] is valid and type(valid) is str
+    assert valid == f"\n\nHuman: {letter * 100_000}\n\nAssistant:"
+
+
 @pytest.mark.parametrize(
     ("count", "code"),
     [
@@ -613,6 +630,16 @@ def test_render_takes_a_dict_of_strings_and_a_bool() -> None:
     with pytest.raises(TypeError, match=r"these are not: v0, v1, v2, v3, v4, \.\.\.$"):
         promptlathe.render("".join(f"{{{{v{i}}}}}" for i in range(9)), numbers)
     assert promptlathe.render("x", numbers) == "x"
+
+
+def test_render_hands_on_strings_in_which_nothing_changes() -> None:
+    text = "{{a}} and {b}" * 100
+    assert promptlathe.render(text, {}, partial=True) is text
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": "{{b}}"}]
+    rendered = promptlathe.render(messages, {"b": "c"}, partial=True)
+    assert rendered[0]["content"] is text and rendered[1]["content"] == "c"
+    exact = promptlathe.render(Text(text), {}, partial=True)
+    assert type(exact) is str and exact == text
 
 
 def test_render_hands_on_what_it_does_not_know() -> None:
