@@ -363,6 +363,22 @@ def test_an_exception_can_be_made_and_pickled_by_a_users_test(name: str) -> None
         assert (str(again), again.args, again.more) == ("what went wrong", error.args, ["mine"])
 
 
+@pytest.mark.parametrize("name", TREE)
+def test_an_exception_can_be_derived_from_and_is_collected_in_a_cycle(name: str) -> None:
+    class Own(getattr(promptlathe, name), LookupError):  # type: ignore[misc]
+        def __str__(self) -> str:
+            return "own words"
+
+    for kind in (getattr(promptlathe, name), Own):
+        error = kind("what went wrong")
+        error.itself = error
+        reference = weakref.ref(error)
+        assert str(reference()) == ("own words" if kind is Own else "what went wrong")
+        del error
+        gc.collect()
+        assert reference() is None
+
+
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_attributes_have_a_value_on_the_class(name: str) -> None:
     error = getattr(promptlathe, name)("x")

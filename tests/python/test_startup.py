@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ print(sorted(set(sys.modules) - before))
 """
 
 
-def loaded(body: str) -> list[str]:
+def loaded(body: str, **environment: str) -> list[str]:
     """The modules that the lines load, in a Python of their own."""
     script = SCRIPT.format(path=[entry for entry in sys.path if entry], body=body)
     done = subprocess.run(
@@ -29,6 +31,7 @@ def loaded(body: str) -> list[str]:
         capture_output=True,
         text=True,
         timeout=60,
+        env={**os.environ, **environment},
     )
     assert (done.returncode, done.stderr) == (0, "")
     names: list[str] = json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
@@ -55,6 +58,14 @@ def test_import_loads_nothing_else() -> None:
 )
 def test_using_it_loads_nothing_else(use: str) -> None:
     assert loaded(f"import promptlathe\n{use}") == OURS
+
+
+def test_libcurl_and_its_tls_begin_with_the_first_call(tmp_path: Path) -> None:
+    """Who reads this configuration of OpenSSL waits for a writer that never comes."""
+    configuration = tmp_path / "openssl.cnf"
+    os.mkfifo(configuration)
+    client = "promptlathe.Client('key', base_url='https://127.0.0.1:1')"
+    assert loaded(f"import promptlathe\n{client}", OPENSSL_CONF=str(configuration)) == OURS
 
 
 def test_what_comes_next_is_loaded_when_asked_for() -> None:
