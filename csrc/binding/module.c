@@ -20,7 +20,8 @@ static const struct {
 PyObject *lathe_py_name(const lathe_py_state *state, const char *data, size_t size)
 {
     for (size_t i = 0; i < LATHE_NAME_COUNT; i++)
-        if (names[i].size == size && memcmp(names[i].data, data, size) == 0)
+        if (names[i].size == size && names[i].data[0] == data[0] &&
+            memcmp(names[i].data, data, size) == 0)
             return state->names[i];
     return NULL;
 }

@@ -1,5 +1,6 @@
 #include "value_python.h"
 
+#include <stdint.h>
 #include <string.h>
 
 /* ---- Source ---------------------------------------------------------------------------------- */
@@ -51,6 +52,14 @@ static lathe_kind source_kind(void *self, const void *value)
 {
     (void)self;
     PyObject *object = (PyObject *)value;
+    const PyTypeObject *type = Py_TYPE(object);
+    /* Most values are of one of these: the checks for subclasses are calls. */
+    if (type == &PyUnicode_Type)
+        return LATHE_KIND_STRING;
+    if (type == &PyDict_Type)
+        return LATHE_KIND_OBJECT;
+    if (type == &PyList_Type)
+        return LATHE_KIND_LIST;
     if (PyUnicode_Check(object))
         return LATHE_KIND_STRING;
     if (PyDict_Check(object))
@@ -323,9 +332,17 @@ static lathe_code sink_real(void *self, double value)
     return put(self, PyFloat_FromDouble(value));
 }
 
+/* One of LATHE_NAMES if it is short enough to be worth the search, or a new one. */
+static PyObject *make_string(const lathe_py_sink *sink, const char *data, size_t size, size_t most)
+{
+    PyObject *name = size <= most ? lathe_py_name(sink->state, data, size) : NULL;
+    return name ? Py_NewRef(name) : PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, NULL);
+}
+
+/* Each block says that its type is text. */
 static lathe_code sink_string(void *self, const char *data, size_t size)
 {
-    return put(self, PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, NULL));
+    return put(self, make_string(self, data, size, strlen("text")));
 }
 
 static lathe_code sink_begin_list(void *self)
@@ -341,9 +358,7 @@ static lathe_code sink_begin_object(void *self)
 static lathe_code sink_key(void *self, const char *data, size_t size)
 {
     lathe_py_sink *sink = self;
-    PyObject *key = Py_XNewRef(lathe_py_name(sink->state, data, size));
-    if (!key)
-        key = PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, NULL);
+    PyObject *key = make_string(sink, data, size, SIZE_MAX);
     if (!key)
         return LATHE_HOST;
     Py_XDECREF(sink->frames[sink->depth - 1].key);
@@ -382,6 +397,7 @@ static const lathe_sink_table sink_table = {
     .key = sink_key,
     .end = sink_end,
     .pass = sink_pass,
+    .host = &source_table,
 };
 
 lathe_sink lathe_py_sink_of(lathe_py_sink *sink)

@@ -5,50 +5,141 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined __SSE2__ && !defined LATHE_NO_VECTORS
+#define VECTORS
+#include <emmintrin.h>
+#endif
+
 void lathe_json_writer_init(lathe_json_writer *writer, lathe_buf *out)
 {
     *writer = (lathe_json_writer){.out = out};
 }
 
-static lathe_code write_escape(lathe_buf *out, unsigned char byte)
+/* ---- Strings --------------------------------------------------------------------------------- */
+
+/* A block takes that much room: all of its bytes escaped, and what is written in excess. */
+enum { BLOCK = 64, TWO_BLOCKS = 2 * BLOCK, ESCAPE = 6, BLOCK_ROOM = BLOCK * ESCAPE + BLOCK };
+
+/* Bit i tells whether byte i of a block must be escaped: a quote, a backslash or below 0x20. */
+#ifdef VECTORS
+/* Of 16 bytes. Turning 0x02 puts the quote, 0x22, right behind the bytes below 0x20; turning the
+ * sign makes a comparison of signed bytes one of unsigned ones. */
+static uint64_t find_in_16(const char *bytes)
 {
-    switch (byte) {
-    case '"':
-        return lathe_buf_append(out, "\\\"", 2);
-    case '\\':
-        return lathe_buf_append(out, "\\\\", 2);
-    case '\n':
-        return lathe_buf_append(out, "\\n", 2);
-    case '\r':
-        return lathe_buf_append(out, "\\r", 2);
-    case '\t':
-        return lathe_buf_append(out, "\\t", 2);
-    default:
-        return lathe_buf_printf(out, "\\u%04x", byte);
+    const __m128i word = _mm_loadu_si128((const __m128i *)(const void *)bytes);
+    const __m128i turned = _mm_xor_si128(word, _mm_set1_epi8((char)(0x80 | 0x02)));
+    const __m128i low = _mm_cmplt_epi8(turned, _mm_set1_epi8((char)(0x80 | 0x21)));
+    const __m128i backslash = _mm_cmpeq_epi8(word, _mm_set1_epi8('\\'));
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(low, backslash));
+}
+
+static uint64_t find_specials(const char *block)
+{
+    return find_in_16(block) | find_in_16(block + 16) << 16 | find_in_16(block + 32) << 32 |
+           find_in_16(block + 48) << 48;
+}
+#else
+static bool is_special(char c)
+{
+    return (unsigned char)c < 0x20 || c == '"' || c == '\\';
+}
+
+static uint64_t find_specials(const char *block)
+{
+    uint64_t bits = 0;
+    for (int i = 0; i < BLOCK; i += 8) {
+        bool plain = lathe_json_plain(block + i);
+        for (int k = i; k < i + 8 && !plain; k++)
+            bits |= (uint64_t)is_special(block[k]) << k;
     }
+    return bits;
+}
+#endif
+
+static unsigned first_of(uint64_t bits)
+{
+#ifdef __GNUC__
+    return (unsigned)__builtin_ctzll(bits);
+#else
+    unsigned first = 0;
+    while (!(bits >> first & 1))
+        first++;
+    return first;
+#endif
+}
+
+static char *write_escape(char *to, unsigned char byte)
+{
+    static const char shorts[0x60][3] = {
+        ['"'] = "\\\"", ['\\'] = "\\\\", ['\n'] = "\\n", ['\r'] = "\\r", ['\t'] = "\\t"};
+    static const char digits[] = "0123456789abcdef";
+    memcpy(to, shorts[byte], 2);
+    if (shorts[byte][0])
+        return to + 2;
+    memcpy(to, "\\u00", 4);
+    to[4] = digits[byte >> 4];
+    to[5] = digits[byte & 15];
+    return to + ESCAPE;
+}
+
+/* Writes a block: whole, then what follows each special byte once more, behind its escape. Copies
+ * of a fixed size are the fastest, so they go on into the next block, which must be there too. */
+static char *write_block(char *to, const char *block)
+{
+    const char *end = block + BLOCK;
+    memcpy(to, block, BLOCK);
+    for (uint64_t bits = find_specials(block); bits;) {
+        const unsigned at = first_of(bits);
+        to = write_escape(to + at, (unsigned char)block[at]);
+        block += at + 1;
+        bits = bits >> at >> 1;
+        memcpy(to, block, BLOCK);
+    }
+    return to + (end - block);
+}
+
+/* Writes blocks as long as there is ample room; returns what is left. */
+static const char *write_blocks(lathe_buf *out, const char *data, const char *end)
+{
+    char *to = out->data + out->size;
+    const char *full = out->data + out->capacity;
+    for (; end - data >= TWO_BLOCKS && full - to >= BLOCK_ROOM; data += BLOCK)
+        to = write_block(to, data);
+    *to = '\0';
+    out->size = (size_t)(to - out->data);
+    return data;
+}
+
+/* A block's worth at the most, with no more room than it needs. */
+static lathe_code write_part(lathe_buf *out, const char *data, size_t size)
+{
+    char from[TWO_BLOCKS], to[BLOCK_ROOM];
+    memset(from, ' ', sizeof from);
+    memcpy(from, data, size);
+    const char *end = write_block(to, from) - (BLOCK - size);
+    return lathe_buf_append(out, to, (size_t)(end - to));
 }
 
 lathe_code lathe_json_string(lathe_buf *out, const char *data, size_t size)
 {
+    const char *end = data + size;
     lathe_code code = lathe_buf_append(out, "\"", 1);
-    size_t start = 0;
-    for (size_t i = 0; i < size && !code; i++) {
-        while (size - i >= 8 && lathe_json_plain(data + i))
-            i += 8;
-        if (i == size)
-            break;
-        unsigned char byte = (unsigned char)data[i];
-        if (byte >= 0x20 && byte != '"' && byte != '\\')
-            continue;
-        code = lathe_buf_append(out, data + start, i - start);
-        if (!code)
-            code = write_escape(out, byte);
-        start = i + 1;
+    while (data < end && !code) {
+        size_t left = (size_t)(end - data), part = left < BLOCK ? left : BLOCK;
+        code = LATHE_TOO_LARGE;
+        if (left >= TWO_BLOCKS) /* escapes make a usual text longer by 2 to 4 % */
+            code = lathe_buf_reserve(out, left + left / 16 + BLOCK_ROOM);
+        if (!code) {
+            data = write_blocks(out, data, end);
+        } else if (code == LATHE_TOO_LARGE) {
+            code = write_part(out, data, part);
+            data += part;
+        }
     }
-    if (!code)
-        code = lathe_buf_append(out, data + start, size - start);
     return code ? code : lathe_buf_append(out, "\"", 1);
 }
+
+/* ---- The sink -------------------------------------------------------------------------------- */
 
 static lathe_code write_comma(lathe_json_writer *writer)
 {
@@ -136,6 +227,20 @@ static lathe_code write_key(void *self, const char *data, size_t size)
     return code ? code : lathe_buf_append(writer->out, ":", 1);
 }
 
+lathe_code lathe_json_piece(lathe_json_writer *writer, const lathe_json_fixed *piece)
+{
+    const size_t levels = strlen(piece->closers);
+    if (levels > sizeof writer->closers - writer->depth)
+        return LATHE_TOO_LARGE;
+    lathe_code code = write_comma(writer);
+    if (!code)
+        code = lathe_buf_append(writer->out, piece->text, piece->size);
+    memcpy(writer->closers + writer->depth, piece->closers, levels);
+    writer->depth += (unsigned)levels;
+    writer->comma = false;
+    return code;
+}
+
 static lathe_code write_end(void *self)
 {
     lathe_json_writer *writer = self;
@@ -158,4 +263,9 @@ static const lathe_sink_table table = {
 lathe_sink lathe_json_sink(lathe_json_writer *writer)
 {
     return (lathe_sink){&table, writer};
+}
+
+lathe_json_writer *lathe_json_writer_of(const lathe_sink *sink)
+{
+    return sink->table == &table ? sink->self : NULL;
 }

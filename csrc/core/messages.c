@@ -1,12 +1,14 @@
 #include "messages.h"
 
 #include "error.h"
+#include "json.h"
 #include "value.h"
 #include "walk.h"
 
 typedef struct walker {
     const lathe_source *source;
     const lathe_sink *sink;
+    lathe_json_writer *json; /* behind the sink, or NULL */
     lathe_faults *faults;
 } walker;
 
@@ -35,31 +37,57 @@ static const member_rule block_rule = {
     true,
 };
 
+#define FIXED(text, closers)                                                                       \
+    {                                                                                              \
+        text, sizeof(text) - 1, closers                                                            \
+    }
+
+static const lathe_json_fixed user_begins = FIXED("{\"role\":\"user\",\"content\":[", "}]");
+static const lathe_json_fixed assistant_begins =
+    FIXED("{\"role\":\"assistant\",\"content\":[", "}]");
+static const lathe_json_fixed block_begins = FIXED("{\"type\":\"text\",\"text\":", "}");
+
 /* Once a fault is known, what the sink holds is of no use, and it is fed no more. */
-static bool feeding(const walker *walk)
+static const lathe_sink *open_sink(const walker *walk)
 {
-    return walk->sink && !walk->faults->total;
+    return walk->faults->total ? NULL : walk->sink;
 }
 
 static lathe_code feed_begin_list(const walker *walk)
 {
-    return feeding(walk) ? walk->sink->table->begin_list(walk->sink->self) : LATHE_OK;
+    const lathe_sink *sink = open_sink(walk);
+    return sink ? sink->table->begin_list(sink->self) : LATHE_OK;
 }
 
 static lathe_code feed_end(const walker *walk)
 {
-    return feeding(walk) ? walk->sink->table->end(walk->sink->self) : LATHE_OK;
+    const lathe_sink *sink = open_sink(walk);
+    return sink ? sink->table->end(sink->self) : LATHE_OK;
 }
 
-static lathe_code feed_begin_message(const walker *walk, speaker role)
+/* The host's own string goes in as it is, where the sink is the host's too. */
+static lathe_code feed_string(const walker *walk, const void *string, lathe_text text)
 {
-    if (!feeding(walk))
-        return LATHE_OK;
     const lathe_sink *sink = walk->sink;
+    return string && lathe_same_host(walk->source, sink)
+               ? sink->table->pass(sink->self, string)
+               : sink->table->string(sink->self, text.data, text.size);
+}
+
+/* `string` is the role as given, or NULL for a message that stands for a string. */
+static lathe_code feed_begin_message(const walker *walk, speaker role, const void *string)
+{
+    static const lathe_text names[] = {{"", 0}, {"user", 4}, {"assistant", 9}};
+    const lathe_sink *sink = open_sink(walk);
+    if (!sink)
+        return LATHE_OK;
+    if (walk->json)
+        return lathe_json_piece(walk->json, role == ROLE_USER ? &user_begins : &assistant_begins);
     lathe_code code = sink->table->begin_object(sink->self);
     if (!code)
-        code = role == ROLE_USER ? lathe_sink_member(sink, "role", "user", 4)
-                                 : lathe_sink_member(sink, "role", "assistant", 9);
+        code = lathe_sink_key(sink, "role");
+    if (!code)
+        code = feed_string(walk, string, names[role]);
     if (!code)
         code = lathe_sink_key(sink, "content");
     return code ? code : sink->table->begin_list(sink->self);
@@ -71,9 +99,25 @@ static lathe_code feed_end_message(const walker *walk)
     return code ? code : feed_end(walk);
 }
 
-static lathe_code feed_block(const walker *walk, lathe_text text)
+static lathe_code feed_begin_block(const walker *walk, const lathe_sink *sink)
 {
-    return feeding(walk) ? lathe_sink_text_block(walk->sink, text.data, text.size) : LATHE_OK;
+    if (walk->json)
+        return lathe_json_piece(walk->json, &block_begins);
+    lathe_code code = sink->table->begin_object(sink->self);
+    if (!code)
+        code = lathe_sink_member(sink, "type", "text", 4);
+    return code ? code : lathe_sink_key(sink, "text");
+}
+
+static lathe_code feed_block(const walker *walk, const void *string, lathe_text text)
+{
+    const lathe_sink *sink = open_sink(walk);
+    if (!sink)
+        return LATHE_OK;
+    lathe_code code = feed_begin_block(walk, sink);
+    if (!code)
+        code = feed_string(walk, string, text);
+    return code ? code : sink->table->end(sink->self);
 }
 
 static lathe_code missing(const walker *walk, const lathe_path *path, const char *what)
@@ -179,7 +223,7 @@ static lathe_code check_text(const walker *walk, const void *value, const lathe_
         return missing(walk, &path, "text, a string");
     lathe_text text;
     lathe_code code = lathe_read_string(walk->source, value, &path, &text, walk->faults);
-    return code ? code : feed_block(walk, text);
+    return code ? code : feed_block(walk, value, text);
 }
 
 static lathe_code walk_block(const walker *walk, const void *block, const lathe_path *path)
@@ -231,7 +275,7 @@ static lathe_code walk_content(const walker *walk, const void *content, const la
                                      kind);
     lathe_text text;
     lathe_code code = lathe_read_string(walk->source, content, &path, &text, walk->faults);
-    return code ? code : feed_block(walk, text);
+    return code ? code : feed_block(walk, content, text);
 }
 
 static lathe_code bad_role(const walker *walk, const lathe_path *path, lathe_text text)
@@ -286,7 +330,7 @@ static lathe_code walk_message(const walker *walk, const void *message, const la
     if (!code)
         code = check_role(walk, values[0], path, role);
     if (!code)
-        code = feed_begin_message(walk, *role);
+        code = feed_begin_message(walk, *role, values[0]);
     if (!code)
         code = walk_content(walk, values[1], path);
     if (!code && others)
@@ -339,9 +383,9 @@ static lathe_code walk_plain(const walker *walk, const void *string, const lathe
     if (!code)
         code = feed_begin_list(walk);
     if (!code)
-        code = feed_begin_message(walk, ROLE_USER);
+        code = feed_begin_message(walk, ROLE_USER, NULL);
     if (!code)
-        code = feed_block(walk, text);
+        code = feed_block(walk, string, text);
     if (!code)
         code = feed_end_message(walk);
     return code ? code : feed_end(walk);
@@ -350,7 +394,7 @@ static lathe_code walk_plain(const walker *walk, const void *string, const lathe
 lathe_code lathe_messages_walk(const lathe_source *source, const void *messages, const char *path,
                                const lathe_sink *sink, lathe_faults *faults)
 {
-    walker walk = {source, sink, faults};
+    walker walk = {source, sink, sink ? lathe_json_writer_of(sink) : NULL, faults};
     lathe_path root = lathe_path_name(NULL, path);
     if (!messages)
         return missing(&walk, &root, "a list of messages, or a string");
@@ -365,13 +409,13 @@ lathe_code lathe_messages_walk(const lathe_source *source, const void *messages,
 lathe_code lathe_string_walk(const lathe_source *source, const void *value, const char *path,
                              const lathe_sink *sink, lathe_text *text, lathe_faults *faults)
 {
-    walker walk = {source, sink, faults};
+    walker walk = {source, sink, sink ? lathe_json_writer_of(sink) : NULL, faults};
     lathe_path root = lathe_path_name(NULL, path);
     *text = (lathe_text){0};
     if (!value)
         return missing(&walk, &root, "a string");
     lathe_code code = lathe_read_string(source, value, &root, text, faults);
-    if (code || !feeding(&walk))
+    if (code || !open_sink(&walk))
         return code;
     return sink->table->string(sink->self, text->data, text->size);
 }

@@ -45,7 +45,7 @@ static lathe_code copy_string(copying *copier, const void *string, slot place,
         code = lathe_render_text(copier->names, text, &copier->rendered, &text);
     if (code)
         return code;
-    if (text.data == given && sink->table->pass)
+    if (text.data == given && lathe_same_host(copier->source, sink))
         return sink->table->pass(sink->self, string);
     return sink->table->string(sink->self, text.data, text.size);
 }
@@ -55,7 +55,7 @@ static lathe_code copy_string(copying *copier, const void *string, slot place,
 static lathe_code copy_scalar(const copying *copier, const void *value, lathe_kind kind)
 {
     const lathe_sink *sink = copier->sink;
-    if (sink->table->pass)
+    if (lathe_same_host(copier->source, sink))
         return sink->table->pass(sink->self, value);
     return kind == LATHE_KIND_NULL ? sink->table->null(sink->self) : LATHE_TOO_LARGE;
 }

@@ -429,13 +429,23 @@ static long eyeballs_milliseconds(const lathe_server *server)
     return server->reached && !server->unreachable ? 100000 : CURL_HET_DEFAULT;
 }
 
+/* libcurl copies the body into it piece by piece and sends each with a call of its own, save with
+ * TLS, which cuts pieces of 16 KB anyway. */
+static long upload_buffer(const lathe_outgoing *outgoing)
+{
+    const long small = 16384, usual = 65536, large = 524288;
+    if (outgoing->body_size > (size_t)large && !outgoing->settings->https)
+        return large;
+    return outgoing->body_size > (size_t)usual ? usual : small;
+}
+
 static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
                                  const lathe_server *server)
 {
     SET(CURLOPT_NOSIGNAL, 1L);
     /* Each transfer has both for itself, and newer versions touch all of it. */
     SET(CURLOPT_BUFFERSIZE, 8192L);
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, outgoing->body_size > 65536 ? 65536L : 16384L);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, upload_buffer(outgoing));
 #if LIBCURL_VERSION_NUM >= 0x075700
     SET(CURLOPT_QUICK_EXIT, 1L); /* else a hanging name look-up freezes everybody */
 #endif

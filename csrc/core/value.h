@@ -15,6 +15,12 @@ static inline lathe_code lathe_text_of(const lathe_source *source, const void *v
     return source->table->text(source->self, value, text);
 }
 
+/* Whether the sink takes the source's values as they are. */
+static inline bool lathe_same_host(const lathe_source *source, const lathe_sink *sink)
+{
+    return sink->table->host == source->table;
+}
+
 /* Valid UTF-8 as Unicode defines it: no surrogates, no overlong forms, nothing above U+10FFFF. */
 bool lathe_utf8_valid(const char *data, size_t size);
 /* How many bytes at the beginning are valid UTF-8. */

@@ -261,6 +261,7 @@ static const lathe_sink_table sink_table = {
     .key = sink_key,
     .end = sink_end,
     .pass = sink_pass,
+    .host = &source_table,
 };
 
 lathe_sink lathe_jansson_sink(lathe_jansson_builder *builder)

@@ -8,21 +8,6 @@
 #include "error.h"
 #include "value.h"
 
-lathe_path lathe_path_name(const lathe_path *parent, const char *name)
-{
-    return (lathe_path){.parent = parent, .name = name, .name_size = strlen(name)};
-}
-
-lathe_path lathe_path_text(const lathe_path *parent, lathe_text name)
-{
-    return (lathe_path){.parent = parent, .name = name.data, .name_size = name.size};
-}
-
-lathe_path lathe_path_index(const lathe_path *parent, size_t index)
-{
-    return (lathe_path){.parent = parent, .index = index};
-}
-
 lathe_code lathe_path_write(const lathe_path *path, lathe_buf *buf)
 {
     lathe_code code = LATHE_OK;
@@ -103,8 +88,13 @@ lathe_code lathe_end_rule(lathe_error *error, lathe_code status, lathe_code code
 
 bool lathe_text_is(lathe_text text, const char *string)
 {
-    size_t size = strlen(string);
-    return text.data && text.size == size && memcmp(text.data, string, size) == 0;
+    /* Names are short and mostly differ in their first byte. */
+    if (!text.data)
+        return false;
+    for (size_t i = 0; i < text.size; i++)
+        if (!string[i] || string[i] != text.data[i])
+            return false;
+    return !string[text.size];
 }
 
 lathe_code lathe_read_bytes(const lathe_source *source, const void *string, lathe_text *text)

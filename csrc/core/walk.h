@@ -2,6 +2,8 @@
 #ifndef LATHE_WALK_H
 #define LATHE_WALK_H
 
+#include <string.h>
+
 #include "buf.h"
 #include "promptlathe.h"
 
@@ -12,9 +14,21 @@ typedef struct lathe_path {
     size_t name_size, index;
 } lathe_path;
 
-lathe_path lathe_path_name(const lathe_path *parent, const char *name);
-lathe_path lathe_path_text(const lathe_path *parent, lathe_text name);
-lathe_path lathe_path_index(const lathe_path *parent, size_t index);
+/* Here, so that a path costs a good value next to nothing. */
+static inline lathe_path lathe_path_name(const lathe_path *parent, const char *name)
+{
+    return (lathe_path){.parent = parent, .name = name, .name_size = strlen(name)};
+}
+
+static inline lathe_path lathe_path_text(const lathe_path *parent, lathe_text name)
+{
+    return (lathe_path){.parent = parent, .name = name.data, .name_size = name.size};
+}
+
+static inline lathe_path lathe_path_index(const lathe_path *parent, size_t index)
+{
+    return (lathe_path){.parent = parent, .index = index};
+}
 
 /* Appends "messages.0.content". */
 lathe_code lathe_path_write(const lathe_path *path, lathe_buf *buf);

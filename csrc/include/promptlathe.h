@@ -238,9 +238,10 @@ typedef struct lathe_sink_table {
     lathe_code (*begin_object)(void *self);
     lathe_code (*key)(void *self, const char *data, size_t size);
     lathe_code (*end)(void *self);
-    /* Puts in a value that came from a source of the same host, as it is. NULL where there is no
-     * such host (a writer of JSON). */
+    /* Puts in a value that came from a source with the table `host`, as it is. Both are NULL where
+     * there is no such host (a writer of JSON). */
     lathe_code (*pass)(void *self, const void *value);
+    const lathe_source_table *host;
 } lathe_sink_table;
 
 typedef struct lathe_sink {

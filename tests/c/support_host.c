@@ -71,12 +71,13 @@ static lathe_code source_member(void *self, const void *object, lathe_cursor *cu
     return code ? code : inner_source()->member(self, object, cursor, key, value);
 }
 
+static const lathe_source_table source_table = {
+    source_kind, source_text, source_length, source_item, source_member,
+};
+
 lathe_source host_source(void)
 {
-    static const lathe_source_table table = {
-        source_kind, source_text, source_length, source_item, source_member,
-    };
-    return (lathe_source){&table, NULL};
+    return (lathe_source){&source_table, NULL};
 }
 
 void host_cut_lists(size_t length)
@@ -156,7 +157,8 @@ static lathe_code sink_pass(void *self, const void *value)
 
 void host_builder_init(host_builder *builder, bool pass)
 {
-    static const lathe_sink_table same = {TABLE, .pass = sink_pass}, foreign = {TABLE};
+    static const lathe_sink_table same = {TABLE, .pass = sink_pass, .host = &source_table};
+    static const lathe_sink_table foreign = {TABLE};
     lathe_jansson_builder_init(&builder->inner);
     builder->inner_sink = lathe_jansson_sink(&builder->inner);
     builder->sink = (lathe_sink){pass ? &same : &foreign, builder};

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "support_alloc.h"
@@ -39,6 +40,93 @@ TEST(jansson_reads_back_every_byte)
     CHECK_BYTES(json_string_value(read), json_string_length(read), text, sizeof text);
     json_decref(read);
     lathe_buf_clear(&buf);
+}
+
+/* The same, byte by byte. */
+static void write_slowly(lathe_buf *out, const char *data, size_t size)
+{
+    lathe_buf_string(out, "\"");
+    for (const char *at = data; at < data + size; at++) {
+        const char *name =
+            *at && strchr("\"\\\n\r\t", *at) ? strchr("\"\"\\\\\nn\rr\tt", *at) : NULL;
+        if (name)
+            lathe_buf_printf(out, "\\%c", name[1]);
+        else if ((unsigned char)*at < 0x20)
+            lathe_buf_printf(out, "\\u%04x", *at);
+        else
+            lathe_buf_append(out, at, 1);
+    }
+    lathe_buf_string(out, "\"");
+}
+
+/* With no byte to spare in the buffer, and with one too few. */
+static void expect_ceiling(const char *data, size_t size, const lathe_buf *written)
+{
+    lathe_buf exact, tight;
+    lathe_buf_init(&exact, written->size);
+    lathe_buf_init(&tight, written->size - 1);
+    CHECK_CODE(lathe_json_string(&exact, data, size), LATHE_OK);
+    CHECK_BYTES(exact.data, exact.size, written->data, written->size);
+    CHECK_CODE(lathe_json_string(&tight, data, size), LATHE_TOO_LARGE);
+    lathe_buf_clear(&exact);
+    lathe_buf_clear(&tight);
+}
+
+/* The string stands in memory of just its size, so that a sanitizer sees what is read beyond. */
+static void expect_same(const char *text, size_t size)
+{
+    char *data = malloc(size + !size);
+    lathe_buf slow, fast;
+    lathe_buf_init(&slow, SIZE_MAX / 2);
+    lathe_buf_init(&fast, SIZE_MAX / 2);
+    memcpy(data, text, size);
+    write_slowly(&slow, data, size);
+    CHECK_CODE(lathe_json_string(&fast, data, size), LATHE_OK);
+    CHECK_BYTES(fast.data, fast.size, slow.data, slow.size);
+    CHECK_INT(fast.data[fast.size], 0);
+    expect_ceiling(data, size, &slow);
+    lathe_buf_clear(&slow);
+    lathe_buf_clear(&fast);
+    free(data);
+}
+
+TEST(a_byte_to_escape_may_stand_anywhere)
+{
+    static const char specials[] = "\"\\\n\r\t\x00\x01\x1f\x20\x7f\x80\xff";
+    char text[300];
+    for (size_t size = 1; size <= sizeof text; size += size < 140 ? 1 : 37)
+        for (size_t at = 0; at < size; at++) {
+            memset(text, '/', size);
+            text[at] = specials[(size + at) % (sizeof specials - 1)];
+            text[size - 1 - at / 2] = specials[at % (sizeof specials - 1)];
+            expect_same(text, size);
+        }
+}
+
+TEST(any_share_of_a_string_may_be_escaped)
+{
+    char text[1500];
+    uint32_t random = 1;
+    for (unsigned share = 0; share <= 256; share += 8) {
+        for (size_t i = 0; i < sizeof text; i++) {
+            random = random * 1664525 + 1013904223;
+            unsigned kind = random >> 24, byte = random >> 16 & 0xff;
+            text[i] = (char)(kind < share ? byte % 0x23 : byte);
+        }
+        expect_same(text, sizeof text - share);
+    }
+}
+
+static lathe_code write_long(void *self)
+{
+    lathe_buf buf;
+    char text[2000];
+    (void)self;
+    memset(text, '\n', sizeof text);
+    lathe_buf_init(&buf, SIZE_MAX / 2);
+    lathe_code code = lathe_json_string(&buf, text, sizeof text);
+    lathe_buf_clear(&buf);
+    return code;
 }
 
 static lathe_code write_all(const lathe_sink *sink)
@@ -91,6 +179,35 @@ static lathe_code write_once(void *self)
 TEST(commas_and_colons)
 {
     CHECK_CODE(write_once(NULL), LATHE_OK);
+}
+
+TEST(a_fixed_piece_opens_levels)
+{
+    static const lathe_json_fixed piece = {"{\"a\":[", 6, "}]"};
+    lathe_buf buf;
+    lathe_json_writer writer;
+    lathe_buf_init(&buf, SIZE_MAX / 2);
+    lathe_json_writer_init(&writer, &buf);
+    lathe_sink sink = lathe_json_sink(&writer);
+    CHECK(lathe_json_writer_of(&sink) == &writer);
+    CHECK_CODE(sink.table->begin_list(sink.self), LATHE_OK);
+    for (int i = 0; i < 2; i++) {
+        CHECK_CODE(lathe_json_piece(&writer, &piece), LATHE_OK);
+        CHECK_CODE(sink.table->boolean(sink.self, true), LATHE_OK);
+        CHECK_CODE(sink.table->null(sink.self), LATHE_OK);
+        CHECK_CODE(sink.table->end(sink.self), LATHE_OK);
+        CHECK_CODE(sink.table->end(sink.self), LATHE_OK);
+    }
+    CHECK_CODE(sink.table->end(sink.self), LATHE_OK);
+    CHECK_STRING(buf.data, "[{\"a\":[true,null]},{\"a\":[true,null]}]");
+    writer.depth = sizeof writer.closers - 1;
+    CHECK_CODE(lathe_json_piece(&writer, &piece), LATHE_TOO_LARGE);
+    lathe_jansson_builder builder;
+    lathe_jansson_builder_init(&builder);
+    sink = lathe_jansson_sink(&builder);
+    CHECK(!lathe_json_writer_of(&sink));
+    lathe_jansson_builder_clear(&builder);
+    lathe_buf_clear(&buf);
 }
 
 static void expect_real(double value, const char *written)
@@ -151,8 +268,11 @@ TEST(the_buffers_ceiling_is_the_sinks)
 TEST(every_allocation_fails_once)
 {
     alloc_try_each(write_once, NULL, LATHE_OK);
+    alloc_try_each(write_long, NULL, LATHE_OK);
 }
 
 TESTS(ENTRY(strings_are_escaped_no_more_than_needed), ENTRY(jansson_reads_back_every_byte),
-      ENTRY(commas_and_colons), ENTRY(reals_stay_reals), ENTRY(depth_has_a_limit),
-      ENTRY(the_buffers_ceiling_is_the_sinks), ENTRY(every_allocation_fails_once))
+      ENTRY(a_byte_to_escape_may_stand_anywhere), ENTRY(any_share_of_a_string_may_be_escaped),
+      ENTRY(commas_and_colons), ENTRY(a_fixed_piece_opens_levels), ENTRY(reals_stay_reals),
+      ENTRY(depth_has_a_limit), ENTRY(the_buffers_ceiling_is_the_sinks),
+      ENTRY(every_allocation_fails_once))
