@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 import threading
@@ -15,6 +16,7 @@ import pytest
 from promptlathe import (
     APIConnectionError,
     APITimeoutError,
+    AsyncClient,
     Client,
     ConfigurationError,
     Timeout,
@@ -113,6 +115,55 @@ def test_sessions_differ_by_client(authority: Authority, stranger: Authority) ->
             assert client.generate(TASK) == ANSWER
         with trusting(authority, https(server)) as client:
             assert failure(client, APIConnectionError).attempts == 1
+
+
+class Resumptions:
+    """A handler that answers one request per connection, and notes which ones resumed a session."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.seen: list[bool | None] = []
+        self._context = context
+
+    def __call__(self, connection: Connection) -> None:
+        connection.tls(self._context)
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        self.seen.append(connection.sock.session_reused)
+        connection.request()
+        connection.send(answer(headers=["connection: close"]))
+        with contextlib.suppress(OSError):
+            connection.sock.unwrap()  # else TLS 1.2 gives the session up
+
+    def take(self) -> list[bool | None]:
+        seen, self.seen = self.seen, []
+        return seen
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_are_resumed(authority: Authority, version: ssl.TLSVersion) -> None:
+    """By all that are made from one client, and by nobody else."""
+    context = authority.issue("127.0.0.1")
+    context.maximum_version = version
+    handler = Resumptions(context)
+    with RawServer(handler) as server, trusting(authority, https(server)) as client:
+        for _ in range(3):
+            assert client.generate(TASK) == ANSWER
+        assert handler.take() == [False, True, True]
+        assert client.with_options(max_retries=0).generate(TASK) == ANSWER
+        assert list(client.map([{"verb": "generate", "task": TASK}])) == [ANSWER]
+        assert handler.take() == [True, True]
+        with trusting(authority, https(server)) as other:
+            assert other.generate(TASK) == ANSWER
+        assert handler.take() == [False]
+
+
+def test_sessions_are_resumed_in_another_loop(authority: Authority) -> None:
+    handler = Resumptions(authority.issue("127.0.0.1"))
+    with RawServer(handler) as server:
+        client = AsyncClient("a-key", base_url=https(server), ca_file=authority.file)
+        for _ in range(2):
+            assert asyncio.run(client.generate(TASK)) == ANSWER
+        asyncio.run(client.close())
+    assert handler.take() == [False, True]
 
 
 # ---- Faults of certificates: never tried again --------------------------------------------------
