@@ -20,6 +20,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from in_flight import free_port, make_server
+from support.building import make_program
 from support.measuring import describe
 
 CONNECTIONS = 256
@@ -101,16 +102,26 @@ def _drop(stream: Any) -> None:
         pass
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @contextmanager
 def messages_api() -> Iterator[str]:
     """Run the Messages API; its URL."""
-    command = [make_server(), "0", "0", json.dumps(MESSAGE)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.communicate()
+    with tempfile.NamedTemporaryFile("w") as body:
+        body.write(json.dumps(MESSAGE))
+        body.flush()
+        command = [make_program("server"), "0", "1", body.name]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.communicate()
 
 
 def cpu_of(process: subprocess.Popen[bytes]) -> float:

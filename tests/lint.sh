@@ -24,6 +24,12 @@ strict() {
         --build-temp "build/strict-$1/temp" --build-lib "build/strict-$1/lib"
 }
 
+# What the benchmarks run beside the package; they are built when they are needed.
+benchmark_programs() {
+    $1 -fsyntax-only -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wpedantic -Wconversion \
+        -Wshadow -Werror benchmarks/support/*.c
+}
+
 # clang-tidy over the sources of one directory; $2: more flags. One file at a time: among several its
 # analyzer mistakes the va_list of one for that of another.
 tidy() {
@@ -41,6 +47,7 @@ for compiler in gcc clang; do
     step "the core, its tests and examples ($compiler)" \
         make -s -C csrc CC=$compiler VARIANT=$compiler WERROR=-Werror
     step "the extension ($compiler)" strict $compiler
+    step "the benchmarks' programs ($compiler)" benchmark_programs $compiler
 done
 # What a callback writes through a pointer is unwritten to cppcheck: gcc judges that better.
 step "cppcheck" cppcheck --quiet --std=c11 --enable=warning,performance,portability \

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ def cpu_of(work: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
-def cpu_of_process(arguments: Sequence[str]) -> float:
+def cpu_of_process(
+    arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None
+) -> float:
     """Seconds of CPU of a process from its start to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

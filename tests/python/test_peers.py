@@ -1,0 +1,102 @@
+"""What benchmarks/peers.py judges by."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+Seen = dict[str, Any]
+OURS = "promptlathe Client", "promptlathe AsyncClient"
+
+
+@pytest.fixture
+def peers() -> Iterator[ModuleType]:
+    """The script as a module; nothing of the benchmarks' folder is left afterwards."""
+    before, path = set(sys.modules), list(sys.path)
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    yield importlib.import_module("peers")
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "benchmarks")):
+            del sys.modules[name]
+
+
+def seen(*cpu: float, **others: Any) -> list[Seen]:
+    usual = {"memory": 1000, "failures": 0, "failure": "", "most_held": 1, "connections": 1}
+    return [{"cpu": each * 1e-6} | usual | others for each in cpu]
+
+
+def row_of(peers: ModuleType, **fields: Any) -> Any:
+    return peers.Row("a row", calls=1, quick=1, **fields)
+
+
+def test_the_median_counts(peers: ModuleType) -> None:
+    row = row_of(peers, targets=(peers.Target(OURS[:1], 1.5),))
+    good = {peers.C: seen(10, 11, 90), OURS[0]: seen(16, 5, 99)}
+    assert not list(peers.missed(row, good))
+    assert list(peers.missed(row, good | {OURS[0]: seen(17, 5, 99)})) == [
+        "a row: promptlathe Client takes 1.55 x C; due: 1.5"
+    ]
+
+
+def test_the_best_of_several_counts(peers: ModuleType) -> None:
+    row = row_of(peers, targets=(peers.Target(OURS, 1.5),))
+    clients = {peers.C: seen(10), OURS[0]: seen(30), OURS[1]: seen(14)}
+    assert not list(peers.missed(row, clients))
+    rows = {name: peers.to_result(row, name, clients) for name in clients}
+    assert [rows[name].due for name in clients] == [None, None, 1.5]
+
+
+def test_limits_in_milliseconds(peers: ModuleType) -> None:
+    row = row_of(peers, targets=(peers.Target(OURS[:1], 9, unit="ms"),))
+    assert not list(peers.missed(row, {OURS[0]: seen(8900)}))
+    assert len(list(peers.missed(row, {OURS[0]: seen(9100)}))) == 1
+
+
+def test_below_every_peer(peers: ModuleType) -> None:
+    row = row_of(peers, ahead=OURS[:1])
+    clients = {peers.C: seen(5), OURS[0]: seen(10), "requests": seen(11), "primp": seen(10)}
+    assert list(peers.missed(row, clients)) == [
+        "a row: promptlathe Client takes as much CPU as primp"
+    ]
+
+
+def test_memory_is_limited_for_each_client(peers: ModuleType) -> None:
+    row = row_of(peers, concurrency=1000)
+    clients = {OURS[1]: seen(1, memory=31_000), "aiohttp": seen(1, memory=99_000)}
+    assert list(peers.missed(row, clients)) == [
+        "a row: promptlathe AsyncClient keeps 31.0 KB per call; due: 30"
+    ]
+
+
+@pytest.mark.parametrize(("connections", "good"), [(3, True), (4, False)])
+def test_connections_of_http2_are_bounded(peers: ModuleType, connections: int, good: bool) -> None:
+    row = row_of(peers, concurrency=256, tls=True, server=("--http2",))
+    found = list(peers.faults_of(row, OURS[1], seen(1, connections=connections)))
+    assert bool(found) is not good
+    assert not list(peers.faults_of(row, "primp", seen(1, connections=256)))
+
+
+def test_a_call_that_failed_is_told(peers: ModuleType) -> None:
+    found = list(peers.faults_of(row_of(peers), "primp", seen(1, failures=2, failure="why")))
+    assert found == ["a row, primp: 2 calls failed: why"]
+
+
+def test_calls_that_were_not_at_once_are_told(peers: ModuleType) -> None:
+    row = row_of(peers, concurrency=16)
+    assert len(list(peers.faults_of(row, OURS[1], seen(1, most_held=15)))) == 1
+    assert not list(peers.faults_of(row, OURS[1], seen(1, most_held=16)))
+
+
+def test_every_target_is_of_a_client_that_makes_such_calls(peers: ModuleType) -> None:
+    for row in peers.ROWS:
+        for target in row.targets:
+            for name in target.clients:
+                assert peers.has(row, name) and not peers.why_not(row, name, quick=True), row.name
+    assert len({row.name for row in peers.ROWS}) == len(peers.ROWS)
