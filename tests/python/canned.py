@@ -16,11 +16,13 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 TEXT = "You are a careful translator. Translate {{WORD}} to {{LANGUAGE}}, and say nothing else. "
+LATE = 0.01  # seconds
 
 
 class Answer(NamedTuple):
@@ -70,11 +72,12 @@ SECTIONS = {
 def answer(name: str) -> Answer:
     """The answer of a name.
 
-    ``good-SIZE``, ``together-NUMBER``, ``status-NUMBER``, ``empty``, ``html``, ``shape``,
-    ``short``, ``garbage``, ``close`` or ``reset``; ``model`` and ``blank`` of a Messages API.
+    ``good-SIZE``, ``late-SIZE``, ``together-NUMBER``, ``status-NUMBER``, ``empty``, ``html``,
+    ``shape``, ``short``, ``garbage``, ``close`` or ``reset``; ``model`` and ``blank`` of a Messages
+    API. What is late comes when a client that makes one call waits for it already.
     """
     kind, _, number = name.partition("-")
-    if kind == "good":
+    if kind in ("good", "late"):
         limits = "anthropic-ratelimit-requests-remaining: 7"
         return Answer(_http("200 OK", good(int(number)), limits))
     if kind == "together":
@@ -137,6 +140,8 @@ def _serve(connection: socket.socket) -> None:
             data, end = answer(name)
             if name.startswith("together-"):
                 _gate.wait(int(name.partition("-")[2]))
+            if name.startswith("late-"):
+                time.sleep(LATE)
             connection.sendall(data)
             if end == "reset":
                 linger = struct.pack("ii", 1, 0)
