@@ -1,5 +1,7 @@
 #include "log.h"
 
+#include "pending.h"
+
 #include <string.h>
 
 /* A module that is already loaded; a new reference, or NULL. */
@@ -11,30 +13,57 @@ static PyObject *loaded(const char *name)
     return module;
 }
 
-PyObject *lathe_py_log_open(int *failed)
+/* A new reference; NULL without an exception while there is no logging. */
+static PyObject *find_heard(void)
 {
-    PyObject *logging = loaded("logging"), *module = NULL;
-    if (logging) {
-        module = loaded("promptlathe._log");
-        if (!module && !PyErr_Occurred())
-            module = PyImport_ImportModule("promptlathe._log");
-    }
+    PyObject *logging = loaded("logging");
+    PyObject *module = logging ? PyImport_ImportModule("promptlathe._log") : NULL;
     PyObject *function = module ? lathe_py_attribute(module, "heard") : NULL;
-    PyObject *log = function ? PyObject_CallNoArgs(function) : NULL;
-    Py_XDECREF(function);
     Py_XDECREF(module);
     Py_XDECREF(logging);
-    *failed = PyErr_Occurred() != NULL;
+    return function;
+}
+
+/* What was found first, by whichever thread; a new reference or NULL. */
+static PyObject *keep_heard(lathe_py_state *state, PyObject *found)
+{
+    lathe_py_lock lock;
+    lathe_py_lock_begin(&lock, LATHE_TYPE(state, Client));
+    if (!state->heard)
+        state->heard = Py_XNewRef(found);
+    PyObject *function = Py_XNewRef(state->heard);
+    lathe_py_lock_end(&lock);
+    return function;
+}
+
+/* The same, looked up once. */
+static PyObject *get_heard(lathe_py_state *state)
+{
+    PyObject *function = keep_heard(state, NULL);
+    if (function)
+        return function;
+    PyObject *found = find_heard();
+    function = keep_heard(state, found);
+    Py_XDECREF(found);
+    return function;
+}
+
+PyObject *lathe_py_log_open(lathe_py_state *state, int *failed)
+{
+    PyObject *heard = get_heard(state);
+    PyObject *log = heard ? PyObject_CallNoArgs(heard) : NULL;
+    Py_XDECREF(heard);
+    *failed = !log && PyErr_Occurred();
     return log;
 }
 
-/* What records the kind, borrowed; NULL when nobody would hear of it, or with an exception. */
-static PyObject *listener(PyObject *log, const char *kind)
+/* The places of the functions: what is heard at a level is also heard at those below it. */
+enum { RETRY, CALL, ATTEMPT, BODY };
+
+/* What records the kind, borrowed; NULL when nobody would hear of it. */
+static PyObject *listener(PyObject *log, Py_ssize_t kind)
 {
-    PyObject *key = log ? PyUnicode_InternFromString(kind) : NULL;
-    PyObject *function = key ? PyDict_GetItemWithError(log, key) : NULL;
-    Py_XDECREF(key);
-    return function;
+    return log && kind < PyTuple_Size(log) ? PyTuple_GetItem(log, kind) : NULL;
 }
 
 /* Calls a listener with a new tuple. */
@@ -46,11 +75,6 @@ static int tell(PyObject *listener, PyObject *args)
     return result ? 0 : -1;
 }
 
-static int nobody(void)
-{
-    return PyErr_Occurred() ? -1 : 0;
-}
-
 static PyObject *number_or_none(long number)
 {
     return number ? PyLong_FromLong(number) : Py_NewRef(Py_None);
@@ -58,9 +82,9 @@ static PyObject *number_or_none(long number)
 
 int lathe_py_log_event(PyObject *log, lathe_verb verb, const lathe_event *event)
 {
-    PyObject *heard = listener(log, event->kind == LATHE_EVENT_RETRY ? "retry" : "attempt");
+    PyObject *heard = listener(log, event->kind == LATHE_EVENT_RETRY ? RETRY : ATTEMPT);
     if (!heard)
-        return nobody();
+        return 0;
     return tell(heard,
                 Py_BuildValue("(siNdsNN)", lathe_verb_name(verb), event->attempt,
                               number_or_none(event->status), event->elapsed,
@@ -84,24 +108,24 @@ static PyObject *body_text(const lathe_call *call, const char *body, size_t size
 int lathe_py_log_body(PyObject *log, lathe_verb verb, const char *what, const lathe_call *call,
                       const char *body, size_t size)
 {
-    PyObject *heard = body ? listener(log, "body") : NULL;
+    PyObject *heard = body ? listener(log, BODY) : NULL;
     if (!heard)
-        return nobody();
+        return 0;
     return tell(heard,
                 Py_BuildValue("(ssN)", lathe_verb_name(verb), what, body_text(call, body, size)));
 }
 
 int lathe_py_log_call(PyObject *log, lathe_verb verb, const lathe_response *response,
-                      const lathe_error *error, double elapsed)
+                      const lathe_error *error, double started)
 {
-    PyObject *heard = listener(log, "call");
+    PyObject *heard = listener(log, CALL);
     if (!heard)
-        return nobody();
+        return 0;
     int status = error->code ? error->status : response->status;
     int attempts = error->code ? error->attempts : response->attempts;
     const char *request_id = error->code ? error->request_id : response->request_id;
     return tell(heard, Py_BuildValue("(ssNidN)", lathe_verb_name(verb),
                                      error->code ? lathe_code_exception(error->code) : "",
-                                     number_or_none(status), attempts, elapsed,
+                                     number_or_none(status), attempts, lathe_py_now() - started,
                                      lathe_py_string(request_id)));
 }

@@ -8,10 +8,11 @@
 #include "log.h"
 #include "pending.h"
 
-/* What is asked of a future. */
-enum { DONE, SET_RESULT, SET_EXCEPTION, METHOD_COUNT };
+/* What is asked of a future; of its iterator; of who drives the loop. */
+enum { DONE, SET_RESULT, SET_EXCEPTION, THROW, CLOSE, SCHEDULE, CHANGED, METHOD_COUNT };
 
-static const char *const method_names[METHOD_COUNT] = {"done", "set_result", "set_exception"};
+static const char *const method_names[METHOD_COUNT] = {
+    "done", "set_result", "set_exception", "throw", "close", "schedule", "changed"};
 
 /* What due() returns when there is nothing to arm. */
 static const double nothing_due = -1;
@@ -24,6 +25,7 @@ struct loop_object;
 typedef struct pending_object {
     PyObject_HEAD lathe_py_call call;
     PyObject *future;
+    PyObject *wait; /* the future's iterator, while it is awaited */
     struct loop_object *loop;
     struct pending_object *next, *previous;
     bool in_flight; /* in the loop's list, which then owns a reference */
@@ -38,6 +40,7 @@ typedef struct loop_object {
     PyObject *methods[METHOD_COUNT];
     double budget; /* seconds that a drain may take */
     double armed; /* when the driver's timer fires, by the monotonic clock; INFINITY: it has none */
+    bool soon;    /* a drain is among what the driver runs next */
     bool busy;    /* a step or what follows it is under way */
     bool closing; /* close as soon as that is over */
 } loop_object;
@@ -126,6 +129,7 @@ static int pending_traverse(PyObject *object, visitproc visit, void *arg)
     const pending_object *self = (pending_object *)object;
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->future);
+    Py_VISIT(self->wait);
     Py_VISIT(self->loop);
     return 0;
 }
@@ -137,6 +141,7 @@ static int pending_clear(PyObject *object)
     bool taken = self->loop && take_out(self->loop, self);
     lathe_py_call_clear(&self->call);
     Py_CLEAR(self->future);
+    Py_CLEAR(self->wait);
     PyObject *loop = (PyObject *)self->loop;
     self->loop = NULL;
     Py_XDECREF(loop);
@@ -169,29 +174,113 @@ static PyObject *pending_cancel(PyObject *object, PyObject *ignored)
     return Py_NewRef(cancelled ? (PyObject *)loop : Py_None);
 }
 
-/* Awaiting it is awaiting its future. */
+/* ---- Awaiting it ----------------------------------------------------------------------------- */
+
+/* Awaiting it is awaiting its future, but that the call is cancelled when the wait ends early. */
 static PyObject *pending_await(PyObject *object)
 {
-    PyObject *future = ((pending_object *)object)->future;
-    unaryfunc await = future ? PyType_GetSlot(Py_TYPE(future), Py_am_await) : NULL;
-    if (await)
-        return await(future);
-    PyErr_SetString(PyExc_TypeError, "this call has no future to be awaited");
+    pending_object *self = (pending_object *)object;
+    unaryfunc await = self->future ? PyType_GetSlot(Py_TYPE(self->future), Py_am_await) : NULL;
+    if (!await) {
+        PyErr_SetString(PyExc_TypeError, "this call has no future to be awaited");
+        return NULL;
+    }
+    PyObject *wait = await(self->future), *before = self->wait;
+    self->wait = wait;
+    Py_XDECREF(before);
+    return wait ? Py_NewRef(object) : NULL;
+}
+
+/* Whoever waited does so no more; an exception that is set stays. */
+static void stop_waiting(pending_object *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    loop_object *loop = self->loop ? (loop_object *)Py_NewRef((PyObject *)self->loop) : NULL;
+    if (loop && abandon(loop, self)) {
+        PyObject *told = PyObject_CallMethodObjArgs((PyObject *)loop, loop->methods[CHANGED], NULL);
+        if (!told)
+            PyErr_WriteUnraisable((PyObject *)loop);
+        Py_XDECREF(told);
+    }
+    Py_XDECREF((PyObject *)loop);
+    PyErr_Restore(type, value, traceback);
+}
+
+static PySendResult pending_send(PyObject *object, PyObject *value, PyObject **result)
+{
+    pending_object *self = (pending_object *)object;
+    if (!self->wait) {
+        PyErr_SetString(PyExc_RuntimeError, "this call is not awaited");
+        *result = NULL;
+        return PYGEN_ERROR;
+    }
+    PySendResult sent = PyIter_Send(self->wait, value, result);
+    if (sent == PYGEN_ERROR)
+        stop_waiting(self);
+    return sent;
+}
+
+/* The same for who does not know how to send. */
+static PyObject *pending_next(PyObject *object)
+{
+    PyObject *result;
+    if (pending_send(object, Py_None, &result) != PYGEN_RETURN)
+        return result;
+    PyObject *stop = PyObject_CallFunctionObjArgs(PyExc_StopIteration, result, NULL);
+    if (stop)
+        PyErr_SetObject(PyExc_StopIteration, stop);
+    Py_XDECREF(stop);
+    Py_DECREF(result);
     return NULL;
+}
+
+/* Passes it on to the future's iterator. */
+static PyObject *end_wait(PyObject *object, int method, PyObject *args)
+{
+    pending_object *self = (pending_object *)object;
+    PyObject *function =
+        self->wait ? PyObject_GetAttr(self->wait, self->loop->methods[method]) : NULL;
+    PyObject *result = function ? PyObject_CallObject(function, args) : NULL;
+    Py_XDECREF(function);
+    if (!result && !PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "this call is not awaited");
+    stop_waiting(self);
+    return result;
+}
+
+PyDoc_STRVAR(throw_doc, "throw($self, /, *exception)\n--\n\nEnd the wait, and cancel the call.");
+
+static PyObject *pending_throw(PyObject *self, PyObject *args)
+{
+    return end_wait(self, THROW, args);
+}
+
+PyDoc_STRVAR(pending_close_doc, "close($self, /)\n--\n\nEnd the wait, and cancel the call.");
+
+static PyObject *pending_close(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return end_wait(self, CLOSE, NULL);
 }
 
 static PyMethodDef pending_methods[] = {
     {"cancel", pending_cancel, METH_NOARGS, cancel_doc},
+    {"throw", pending_throw, METH_VARARGS, throw_doc},
+    {"close", pending_close, METH_NOARGS, pending_close_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot pending_slots[] = {
-    {Py_tp_doc, "A call of a Loop, from Loop.start; awaiting it is awaiting its future."},
+    {Py_tp_doc, "A call of a Loop, from Loop.start; it is awaited as its future would be."},
     {Py_tp_dealloc, pending_dealloc},
     {Py_tp_traverse, pending_traverse},
     {Py_tp_clear, pending_clear},
     {Py_tp_methods, pending_methods},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, pending_next},
     {Py_am_await, pending_await},
+    {Py_am_send, pending_send},
     {0, NULL},
 };
 
@@ -298,11 +387,12 @@ static void close_now(loop_object *self)
         abandon(self, self->first);
 }
 
-static void step(loop_object *self)
+/* `seconds` as for lathe_loop_step. */
+static void step(loop_object *self, double seconds)
 {
     self->busy = true;
     PyThreadState *thread = PyEval_SaveThread();
-    lathe_loop_step(self->loop, 0, self->budget);
+    lathe_loop_step(self->loop, seconds, self->budget);
     PyEval_RestoreThread(thread);
     self->busy = false;
 }
@@ -311,7 +401,7 @@ static void step(loop_object *self)
 static int drive(loop_object *self, bool *left)
 {
     double end = lathe_py_now() + self->budget;
-    step(self);
+    step(self, 0);
     self->busy = true;
     int failed = self->closing ? 0 : treat_ended(self, end, left);
     self->busy = false;
@@ -320,25 +410,76 @@ static int drive(loop_object *self, bool *left)
     return failed;
 }
 
-PyDoc_STRVAR(drain_doc,
-             "drain($self, fired, /)\n--\n\n"
-             "Take one step, and resolve the futures of what has ended, within the budget.\n\n"
-             "Parameters\n----------\n"
-             "fired : bool\n"
-             "    Whether the timer that was armed has fired.\n\n"
-             "Returns\n-------\n"
-             "float\n"
-             "    As due().\n");
-
-static PyObject *loop_drain(PyObject *object, PyObject *fired)
+/* Has the driver come back when it is time; it is told nothing when there is nothing to arm. */
+static int schedule(loop_object *self, double seconds)
 {
-    loop_object *self = (loop_object *)object;
+    if (seconds < 0)
+        return 0;
+    PyObject *number = PyFloat_FromDouble(seconds);
+    PyObject *done =
+        number ? PyObject_CallMethodObjArgs((PyObject *)self, self->methods[SCHEDULE], number, NULL)
+               : NULL;
+    Py_XDECREF(number);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+/* After an exception, such as KeyboardInterrupt, there may be more to do. */
+static PyObject *schedule_failed(loop_object *self)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (schedule(self, 0))
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+    return NULL;
+}
+
+static PyObject *drain(loop_object *self)
+{
     bool left = false;
-    if (fired == Py_True)
-        self->armed = INFINITY;
     if (self->loop && !self->busy && lathe_loop_is_ours(self->loop) && drive(self, &left))
-        return NULL;
-    return PyFloat_FromDouble(left ? 0 : due(self));
+        return schedule_failed(self);
+    return schedule(self, left ? 0 : due(self)) ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(drain_doc, "drain($self, fired, /)\n--\n\n"
+                        "Take one step, resolve the futures of what has ended, within the budget,\n"
+                        "and ask to be called again.\n\n"
+                        "Parameters\n----------\n"
+                        "fired : bool\n"
+                        "    Whether the timer that was armed has fired.\n");
+
+static PyObject *loop_drain(PyObject *self, PyObject *fired)
+{
+    if (fired == Py_True)
+        ((loop_object *)self)->armed = INFINITY;
+    return drain((loop_object *)self);
+}
+
+PyDoc_STRVAR(ready_doc,
+             "ready($self, /)\n--\n\n"
+             "Drain, since the descriptor is readable; unless that is done soon anyway.");
+
+static PyObject *loop_ready(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return ((loop_object *)self)->soon ? Py_NewRef(Py_None) : drain((loop_object *)self);
+}
+
+PyDoc_STRVAR(schedule_doc,
+             "schedule($self, due, /)\n--\n\n"
+             "Called for a drain to be made: at once when `due` is 0, by call_soon say, else\n"
+             "after so many seconds, in place of what was asked for before. To be overridden.");
+PyDoc_STRVAR(changed_doc,
+             "changed($self, /)\n--\n\n"
+             "Called in any thread when a wait has been given up, so that due() may have changed.\n"
+             "To be overridden.");
+
+static PyObject *loop_ignore(PyObject *self, PyObject *ignored)
+{
+    (void)self, (void)ignored;
+    return Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(due_doc,
@@ -376,7 +517,7 @@ static void launch(loop_object *self, pending_object *pending)
     put_in_flight(self, pending);
     lathe_loop_start(self->loop, pending->call.call, pending);
     if (alone)
-        step(self);
+        step(self, -1); /* what comes back the descriptor tells */
 }
 
 /* `arguments` are read. */
@@ -397,8 +538,9 @@ static PyObject *start(loop_object *self, PyObject *client, PyObject *future, bo
 }
 
 PyDoc_STRVAR(start_doc,
-             "start($self, client, verb, raw, future, /, *values)\n--\n\n"
-             "Start a call; alone in flight, it is sent at once. Ask due() afterwards.\n\n"
+             "start($self, client, verb, raw, future, values, /)\n--\n\n"
+             "Start a call; alone in flight, it is sent at once. A drain is asked for when one is\n"
+             "needed.\n\n"
              "Parameters\n----------\n"
              "client : Client\n"
              "    The loop's, or one that shares its connections.\n"
@@ -408,34 +550,51 @@ PyDoc_STRVAR(start_doc,
              "    Whether the result is a RawResponse.\n"
              "future : object\n"
              "    Told the result by ``set_result`` or ``set_exception``, unless ``done``.\n"
-             "*values\n"
+             "values : tuple\n"
              "    Every argument of the verb, in the order of its signature.\n\n"
              "Returns\n-------\n"
              "Pending\n");
 
-enum { CLIENT, VERB, RAW, FUTURE, LEADING };
+enum { CLIENT, VERB, RAW, FUTURE, VALUES, START_COUNT };
+
+/* Takes a tuple apart; its items are borrowed. How many there are, or -1 without an exception. */
+static Py_ssize_t take_values(PyObject *tuple, PyObject **values)
+{
+    Py_ssize_t count = PyTuple_Check(tuple) ? PyTuple_Size(tuple) : -1;
+    if (count > LATHE_ARGS_MAX)
+        return -1;
+    for (Py_ssize_t i = 0; i < count; i++)
+        values[i] = PyTuple_GetItem(tuple, i);
+    return count;
+}
+
+static PyObject *wrong_start(void)
+{
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_TypeError, "start() takes a client, a verb, raw, a future and a "
+                                         "tuple of the verb's arguments");
+    return NULL;
+}
 
 static PyObject *loop_start(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
     loop_object *self = (loop_object *)object;
-    long verb = count > LEADING ? PyLong_AsLong(args[VERB]) : -1;
-    if (verb < LATHE_GENERATE || verb > LATHE_TEMPLATIZE) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_TypeError, "start() takes a client, a verb, raw, a future and "
-                                             "the verb's arguments");
-        return NULL;
-    }
+    PyObject *values[LATHE_ARGS_MAX], *pending = NULL;
+    long verb = count == START_COUNT ? PyLong_AsLong(args[VERB]) : -1;
+    Py_ssize_t given = count == START_COUNT ? take_values(args[VALUES], values) : -1;
+    if (verb < LATHE_GENERATE || verb > LATHE_TEMPLATIZE || given < 0)
+        return wrong_start();
     lathe_py_arguments arguments;
-    PyObject *pending = NULL;
-    if (!lathe_py_arguments_given(&arguments, self->state, (lathe_verb)verb, args + LEADING,
-                                  count - LEADING))
+    if (!lathe_py_arguments_given(&arguments, self->state, (lathe_verb)verb, values, given))
         pending = start(self, args[CLIENT], args[FUTURE], args[RAW] == Py_True, &arguments);
     lathe_py_arguments_clear(&arguments);
+    if (pending && !self->soon && schedule(self, due(self)))
+        Py_CLEAR(pending);
     return pending;
 }
 
 PyDoc_STRVAR(start_request_doc, "start_request($self, client, future, request, index, /)\n--\n\n"
-                                "Start a call as map describes it.\n\n"
+                                "Start a call as map describes it. Ask due() afterwards.\n\n"
                                 "Parameters\n----------\n"
                                 "client, future\n"
                                 "    As for start().\n"
@@ -488,7 +647,7 @@ static int fill(loop_object *self, PyObject *client)
     for (int i = 0; i < METHOD_COUNT; i++)
         if (!(self->methods[i] = PyUnicode_InternFromString(method_names[i])))
             return -1;
-    self->log = lathe_py_log_open(&failed);
+    self->log = lathe_py_log_open(self->state, &failed);
     return failed ? -1 : open_loop(self, client);
 }
 
@@ -591,6 +750,19 @@ static PyObject *loop_idle(PyObject *self, void *closure)
     return PyBool_FromLong(!((loop_object *)self)->first);
 }
 
+static PyObject *loop_soon(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(((loop_object *)self)->soon);
+}
+
+static int loop_set_soon(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    ((loop_object *)self)->soon = value == Py_True;
+    return 0;
+}
+
 /* ---- The type -------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(loop_doc,
@@ -606,6 +778,9 @@ static PyMethodDef loop_methods[] = {
     {"start", LATHE_FASTCALL(loop_start), METH_FASTCALL, start_doc},
     {"start_request", loop_start_request, METH_VARARGS, start_request_doc},
     {"drain", loop_drain, METH_O, drain_doc},
+    {"ready", loop_ready, METH_NOARGS, ready_doc},
+    {"schedule", loop_ignore, METH_O, schedule_doc},
+    {"changed", loop_ignore, METH_NOARGS, changed_doc},
     {"due", loop_due, METH_NOARGS, due_doc},
     {"close", loop_close, METH_NOARGS, close_doc},
     {"fileno", loop_fileno, METH_NOARGS, fileno_doc},
@@ -616,6 +791,7 @@ static PyGetSetDef loop_getset[] = {
     {"closed", loop_closed, NULL, "Whether close() was called.", NULL},
     {"stale", loop_stale, NULL, "Whether it was made before a fork, in the parent.", NULL},
     {"idle", loop_idle, NULL, "Whether no call is in flight.", NULL},
+    {"soon", loop_soon, loop_set_soon, "Whether a drain is among what is run next.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -351,7 +351,7 @@ static PyObject *advance(map_object *self, PyObject *log)
 static PyObject *advance_logged(map_object *self)
 {
     int failed;
-    PyObject *log = lathe_py_log_open(&failed);
+    PyObject *log = lathe_py_log_open(self->state, &failed);
     PyObject *result = failed ? NULL : advance(self, log);
     Py_XDECREF(log);
     return result;

@@ -62,6 +62,7 @@ typedef struct lathe_py_state {
     PyObject *exceptions[LATHE_EXCEPTION_COUNT];
     PyObject *names[LATHE_NAME_COUNT];
     PyObject *default_client; /* a Client, from the first call of a module function on */
+    PyObject *heard;          /* promptlathe._log.heard, once logging is there */
 } lathe_py_state;
 
 #define LATHE_TYPE(state, name)      ((state)->types[LATHE_TYPE_##name])

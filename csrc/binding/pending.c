@@ -14,10 +14,12 @@
 
 /* ---- The main thread ------------------------------------------------------------------------- */
 
+/* One that is stays it, also in a fork's child. */
 static bool is_process_main(void)
 {
 #ifdef __linux__
-    return syscall(SYS_gettid) == getpid();
+    static _Thread_local bool known;
+    return known || (known = syscall(SYS_gettid) == getpid());
 #else
     return false;
 #endif
@@ -138,7 +140,7 @@ PyObject *lathe_py_finish(const lathe_py_call *self, PyObject *log, bool raw)
     lathe_py_host_init(&host, self->state);
     lathe_code code = receive(self, log, &response, &host);
     if (code != LATHE_HOST &&
-        lathe_py_log_call(log, self->verb, response, &host.error, lathe_py_now() - self->started)) {
+        lathe_py_log_call(log, self->verb, response, &host.error, self->started)) {
         lathe_py_host_clear(&host);
         goto out;
     }
@@ -163,7 +165,8 @@ static int wait_for_end(const lathe_py_call *self, PyObject *log)
         PyThreadState *thread = PyEval_SaveThread();
         state = lathe_call_wait(self->call, main ? LATHE_PY_SLICE : INFINITY, main);
         PyEval_RestoreThread(thread);
-        if ((main && PyErr_CheckSignals()) || lathe_py_call_events(self, log))
+        if ((main && PyErr_CheckSignals()) ||
+            (state == LATHE_WAIT_EVENT && lathe_py_call_events(self, log)))
             return -1;
     } while (state != LATHE_WAIT_DONE);
     return 0;
@@ -175,7 +178,7 @@ PyObject *lathe_py_run(lathe_py_state *state, lathe_client *client, lathe_reques
     lathe_py_call call;
     PyObject *result = NULL;
     int failed;
-    PyObject *log = lathe_py_log_open(&failed);
+    PyObject *log = lathe_py_log_open(state, &failed);
     if (!failed && !lathe_py_call_new(&call, state, client, request, options, log)) {
         lathe_call_start(call.call);
         if (!wait_for_end(&call, log))

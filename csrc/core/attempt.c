@@ -13,9 +13,8 @@
 static const char timeout_name[] = "timeout", connect_timeout_name[] = "connect timeout";
 
 /* No state to share or to seed. */
-double lathe_attempt_random(const lathe_call *call)
+double lathe_attempt_random(const lathe_call *call, double now)
 {
-    double now = lathe_clock();
     uint64_t bits = (uint64_t)(uintptr_t)call;
     uint64_t clock;
     memcpy(&clock, &now, sizeof clock);
@@ -25,7 +24,7 @@ double lathe_attempt_random(const lathe_call *call)
     return (double)((bits ^ (bits >> 31)) >> 11) / 9007199254740992.0;
 }
 
-static lathe_code succeed(lathe_call *call, lathe_answer *answer)
+static lathe_code succeed(lathe_call *call, lathe_answer *answer, double now)
 {
     const char *id = lathe_headers_get(&answer->headers, "request-id");
     lathe_response *response = lathe_calloc(1, sizeof *response);
@@ -36,7 +35,7 @@ static lathe_code succeed(lathe_call *call, lathe_answer *answer)
                                  .headers = answer->headers,
                                  .request_id = lathe_copy_string(id),
                                  .attempts = call->attempts,
-                                 .elapsed = lathe_clock() - call->started,
+                                 .elapsed = now - call->started,
                                  .body = answer->body,
                                  .body_size = answer->body_size,
                                  .client = lathe_client_retain(call->client)};
@@ -80,16 +79,30 @@ static double hint_of(const lathe_headers *headers)
     return lathe_retry_hint(lathe_headers_get(headers, "retry-after-ms"), seconds, date);
 }
 
-static void begin(const lathe_call *call, lathe_verdict *verdict, lathe_outcome *outcome)
+static void begin(const lathe_call *call, double now, lathe_verdict *verdict,
+                  lathe_outcome *outcome)
 {
-    double now = lathe_clock();
-    *verdict = (lathe_verdict){.elapsed = now - call->attempt_started};
-    lathe_error_init(&verdict->error);
+    lathe_error_init(&verdict->error); /* most of it need not be zeroed */
+    verdict->retry = false;
+    verdict->delay = 0;
+    verdict->elapsed = now - call->attempt_started;
+    verdict->status = 0;
+    verdict->request_id[0] = '\0';
     *outcome = (lathe_outcome){.attempts = call->attempts,
                                .max_retries = call->max_retries,
                                .hint = -1,
                                .remaining = call->deadline - now,
-                               .random = lathe_attempt_random(call)};
+                               .random = lathe_attempt_random(call, now)};
+}
+
+/* As much of it as there is room for. */
+static void note_request_id(lathe_verdict *verdict, const char *id)
+{
+    size_t size = id ? strlen(id) : 0;
+    if (size >= sizeof verdict->request_id)
+        size = sizeof verdict->request_id - 1;
+    memcpy(verdict->request_id, id ? id : "", size);
+    verdict->request_id[size] = '\0';
 }
 
 static void decide(const lathe_call *call, lathe_verdict *verdict, const lathe_outcome *outcome)
@@ -103,24 +116,24 @@ static void decide(const lathe_call *call, lathe_verdict *verdict, const lathe_o
 
 void lathe_attempt_judge(lathe_call *call, CURLcode result, lathe_verdict *verdict)
 {
+    const double now = lathe_clock();
     lathe_answer answer = {0};
     lathe_outcome outcome;
-    begin(call, verdict, &outcome);
+    begin(call, now, verdict, &outcome);
     outcome.resend = call->exchange.stop == LATHE_STOP_RESEND;
     lathe_code code =
         lathe_exchange_end(&call->exchange, result, &answer, &outcome.final, &verdict->error);
     if (!code) {
-        const char *id = lathe_headers_get(&answer.headers, "request-id");
         verdict->status = answer.status;
-        snprintf(verdict->request_id, sizeof verdict->request_id, "%s", id ? id : "");
+        note_request_id(verdict, lathe_headers_get(&answer.headers, "request-id"));
         outcome.hint = hint_of(&answer.headers);
-        lathe_client_tell(call->client, outcome.random, &call->ticket, &answer.headers,
+        lathe_client_tell(call->client, now, outcome.random, &call->ticket, &answer.headers,
                           answer.status, outcome.hint);
         call->ticketed = false;
         outcome.should_retry = lathe_headers_get(&answer.headers, "x-should-retry");
         if (answer.status != 200)
             refuse(call, &answer, verdict, &outcome);
-        else if (succeed(call, &answer))
+        else if (succeed(call, &answer, now))
             outcome.final = lathe_fail(&verdict->error, LATHE_MEMORY, NULL);
     }
     if (verdict->error.code)
@@ -131,7 +144,7 @@ void lathe_attempt_judge(lathe_call *call, CURLcode result, lathe_verdict *verdi
 void lathe_attempt_expire(lathe_call *call, lathe_verdict *verdict)
 {
     lathe_outcome outcome;
-    begin(call, verdict, &outcome);
+    begin(call, lathe_clock(), verdict, &outcome);
     lathe_exchange_timeout(&call->exchange, call->connect_timeout, connect_timeout_name,
                            &verdict->error);
     decide(call, verdict, &outcome);
@@ -155,15 +168,29 @@ void lathe_attempt_overdue(lathe_call *call)
                               : "waited for its turn and was not sent");
 }
 
-/* The oldest gives way. */
+/* Most calls have one event or two, which have their place in them. */
+static void make_room(lathe_call *call)
+{
+    lathe_event *more = lathe_malloc(LATHE_EVENTS_KEPT * sizeof *more);
+    if (!more)
+        return;
+    for (size_t i = 0; i < call->event_count; i++)
+        more[i] = call->events[(call->event_first + i) % call->event_room];
+    call->events = more;
+    call->event_first = 0;
+    call->event_room = LATHE_EVENTS_KEPT;
+}
+
+/* Without room the oldest gives way. */
 static void add_event(lathe_call *call, const lathe_event *event)
 {
-    size_t at = (call->event_first + call->event_count) % LATHE_EVENTS_KEPT;
-    call->events[at] = *event;
-    if (call->event_count < LATHE_EVENTS_KEPT)
+    if (call->event_count == call->event_room && call->event_room < LATHE_EVENTS_KEPT)
+        make_room(call);
+    call->events[(call->event_first + call->event_count) % call->event_room] = *event;
+    if (call->event_count < call->event_room)
         call->event_count++;
     else
-        call->event_first = (call->event_first + 1) % LATHE_EVENTS_KEPT;
+        call->event_first = (call->event_first + 1) % call->event_room;
 }
 
 void lathe_attempt_record(lathe_call *call, const lathe_verdict *verdict)
@@ -174,7 +201,7 @@ void lathe_attempt_record(lathe_call *call, const lathe_verdict *verdict)
                          .elapsed = verdict->elapsed,
                          .phase = verdict->error.phase,
                          .curl_code = verdict->error.curl_code};
-    memcpy(event.request_id, verdict->request_id, sizeof event.request_id);
+    memcpy(event.request_id, verdict->request_id, strlen(verdict->request_id) + 1);
     add_event(call, &event);
     if (!verdict->retry)
         return;

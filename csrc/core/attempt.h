@@ -14,7 +14,7 @@ typedef struct lathe_verdict {
 } lathe_verdict;
 
 /* From [0, 1): enough to keep callers apart. */
-double lathe_attempt_random(const lathe_call *call);
+double lathe_attempt_random(const lathe_call *call, double now);
 
 /* Takes the answer of a transfer that ended, or says what went wrong and whether to try again. */
 void lathe_attempt_judge(lathe_call *call, CURLcode result, lathe_verdict *verdict);

@@ -19,6 +19,8 @@ static void call_free(lathe_call *call)
     lathe_lines_clear(&call->own_lines);
     lathe_response_free(call->response);
     lathe_task_free(call->task);
+    if (call->events != call->few)
+        lathe_free(call->events);
     lathe_error_clear(&call->error);
     pthread_cond_destroy(&call->told);
     lathe_engine_release(call->engine);
@@ -113,6 +115,8 @@ lathe_code lathe_call_new(lathe_client *client, const lathe_request *request,
     made->started = lathe_clock();
     atomic_init(&made->references, 1);
     init_condition(&made->told);
+    made->events = made->few;
+    made->event_room = LATHE_EVENTS_FEW;
     made->verb = request->verb;
     made->client = lathe_client_retain(client);
     lathe_buf_init(&made->body, SIZE_MAX);
@@ -226,10 +230,11 @@ bool lathe_call_goes_on(lathe_call *call)
 
 lathe_wait lathe_call_wait(lathe_call *call, double seconds, bool signals)
 {
-    const double until = lathe_clock() + seconds;
+    /* What is beyond a lifetime has no place in a timespec. */
+    const double until = seconds < 1e9 ? lathe_clock() + seconds : INFINITY;
     lathe_wait state = LATHE_WAIT_DONE;
     while (!is_orphan(call)) {
-        state = lathe_engine_wait(call->engine, call, fmax(until - lathe_clock(), 0), signals);
+        state = lathe_engine_wait(call->engine, call, until, signals);
         if (state != LATHE_WAIT_DONE || !lathe_call_goes_on(call))
             return state;
     }
@@ -244,7 +249,7 @@ bool lathe_call_event(lathe_call *call, lathe_event *event)
     bool there = call->event_count > 0;
     if (there) {
         *event = call->events[call->event_first];
-        call->event_first = (call->event_first + 1) % LATHE_EVENTS_KEPT;
+        call->event_first = (call->event_first + 1) % call->event_room;
         call->event_count--;
     }
     lathe_engine_unlock(call->engine);

@@ -542,11 +542,11 @@ void lathe_client_call_options(const lathe_client *client, lathe_options *option
     *options = client->options;
 }
 
-double lathe_client_ask(lathe_client *client, double random, lathe_ticket *ticket)
+double lathe_client_ask(lathe_client *client, double now, double random, lathe_ticket *ticket)
 {
     lathe_hub *hub = client->hub;
     pthread_mutex_lock(&hub->lock.mutex);
-    double wait = lathe_gate_ask(&hub->gate, lathe_clock(), random, ticket);
+    double wait = lathe_gate_ask(&hub->gate, now, random, ticket);
     pthread_mutex_unlock(&hub->lock.mutex);
     return wait;
 }
@@ -568,7 +568,7 @@ uint64_t lathe_client_in_flight(lathe_client *client)
     return in_flight;
 }
 
-void lathe_client_tell(lathe_client *client, double random, const lathe_ticket *ticket,
+void lathe_client_tell(lathe_client *client, double now, double random, const lathe_ticket *ticket,
                        const lathe_headers *headers, int status, double hint)
 {
     lathe_hub *hub = client->hub;
@@ -579,7 +579,7 @@ void lathe_client_tell(lathe_client *client, double random, const lathe_ticket *
     pthread_mutex_lock(&hub->lock.mutex);
     if (told.count)
         hub->limits = told;
-    lathe_gate_answered(&hub->gate, lathe_clock(), random, ticket, &news);
+    lathe_gate_answered(&hub->gate, now, random, ticket, &news);
     pthread_mutex_unlock(&hub->lock.mutex);
 }
 

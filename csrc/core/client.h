@@ -20,10 +20,10 @@ lathe_instructions *lathe_client_instructions(const lathe_client *client);
 bool lathe_client_asks_schema(lathe_client *client);
 void lathe_client_learn_no_schema(lathe_client *client);
 /* Pacing: as lathe_gate_ask, of the gate that all engines of a family of clients share. */
-double lathe_client_ask(lathe_client *client, double random, lathe_ticket *ticket);
+double lathe_client_ask(lathe_client *client, double now, double random, lathe_ticket *ticket);
 /* Once for each call that the gate let go: it was answered, and the rate limits that the headers
  * tell of are remembered, */
-void lathe_client_tell(lathe_client *client, double random, const lathe_ticket *ticket,
+void lathe_client_tell(lathe_client *client, double now, double random, const lathe_ticket *ticket,
                        const lathe_headers *headers, int status, double hint);
 /* or it ended without an answer, as lathe_gate_lost. */
 void lathe_client_lose(lathe_client *client, const lathe_ticket *ticket, bool sent);

@@ -296,6 +296,9 @@ static bool drive(lathe_engine *engine, double seconds, double budget)
     double wait = lathe_flight_next(flight);
     wait = flight->progress ? 0 : wait < seconds ? wait : seconds;
     lathe_work_end();
+    flight->until = INFINITY;
+    if (seconds < 0 && !lathe_flight_connecting(flight))
+        return true;
     int count = doze(engine, ready, wait);
     lathe_work_begin();
     set_budget(flight, budget / 2);
@@ -440,10 +443,8 @@ static bool lead(lathe_engine *engine, double seconds, double budget)
     return quiet;
 }
 
-lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seconds, bool signals)
+lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double until, bool signals)
 {
-    /* What is beyond a lifetime has no place in a timespec. */
-    double until = seconds < 1e9 ? lathe_clock() + seconds : INFINITY;
     lathe_wait result = LATHE_WAIT_AGAIN;
     lathe_engine_lock(engine);
     for (bool quiet = true;;) {
@@ -452,13 +453,14 @@ lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seco
             call->news = false;
             break;
         }
-        if ((signals && !quiet) || lathe_clock() >= until)
+        double left = isinf(until) ? INFINITY : until - lathe_clock();
+        if ((signals && !quiet) || left <= 0)
             break;
         quiet = true;
         if (engine->led)
             follow(engine, call, until);
         else
-            quiet = lead(engine, until - lathe_clock(), INFINITY);
+            quiet = lead(engine, left, INFINITY);
     }
     if (!engine->led && !engine->waiting)
         take_orders_locked(engine);

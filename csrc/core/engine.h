@@ -22,7 +22,7 @@ typedef struct lathe_engine lathe_engine;
 
 struct lathe_verdict;
 
-enum { LATHE_EVENTS_KEPT = 16 };
+enum { LATHE_EVENTS_FEW = 2, LATHE_EVENTS_KEPT = 16 };
 
 typedef enum lathe_state {
     LATHE_CALL_NEW,
@@ -59,7 +59,8 @@ struct lathe_call {
     struct lathe_call *next_order, *next_reaped;
     bool waiting, woken; /* somebody sleeps for this call; and has been told to look */
     struct lathe_call *next_waiting, *previous_waiting;
-    size_t event_first, event_count; /* in `events` */
+    lathe_event *events; /* a ring: `few`, or more once they are needed */
+    size_t event_first, event_count, event_room;
 
     /* the leader's */
     lathe_state state;
@@ -76,7 +77,7 @@ struct lathe_call {
     lathe_response *response;
     lathe_error error;
 
-    lathe_event events[LATHE_EVENTS_KEPT]; /* under the lock; not zeroed, since most stay unused */
+    lathe_event few[LATHE_EVENTS_FEW]; /* under the lock; not zeroed */
 };
 
 /* NULL without memory or descriptors. `share` outlives it. */
@@ -97,8 +98,8 @@ void lathe_engine_cancel(lathe_engine *engine, lathe_call *call);
 /* Ends the calls of closed clients, here or by the leader. */
 void lathe_engine_sweep(lathe_engine *engine);
 
-/* Waits for `call` as leader or follower, as lathe_call_wait says. */
-lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double seconds, bool signals);
+/* Waits for `call` as leader or follower, as lathe_call_wait says, until a point on lathe_clock. */
+lathe_wait lathe_engine_wait(lathe_engine *engine, lathe_call *call, double until, bool signals);
 
 /* For a loop of its own: see lathe_loop_step and its kin in the public header. False also when
  * somebody else leads, who ends a call or a client. */

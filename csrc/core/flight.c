@@ -168,10 +168,10 @@ static double next_due(const lathe_flight *flight, lathe_call *call)
     return due;
 }
 
-static void begin_attempt(lathe_flight *flight, lathe_call *call, bool fresh)
+static void begin_attempt(lathe_flight *flight, lathe_call *call, double now, bool fresh)
 {
     call->state = LATHE_CALL_RUNNING;
-    call->attempt_started = lathe_clock();
+    call->attempt_started = now;
     call->connect_due = call->attempt_started + call->connect_timeout;
     const lathe_outgoing outgoing = {.settings = lathe_client_settings(call->client),
                                      .share = flight->share,
@@ -180,6 +180,7 @@ static void begin_attempt(lathe_flight *flight, lathe_call *call, bool fresh)
                                      .body_size = call->body.size,
                                      .lines = call->lines,
                                      .attempt = call->attempts,
+                                     .started = now,
                                      .connect_timeout = call->connect_timeout,
                                      .fresh = fresh};
     if (!lathe_multi_begin(&flight->multi, &call->exchange, &outgoing)) {
@@ -191,10 +192,10 @@ static void begin_attempt(lathe_flight *flight, lathe_call *call, bool fresh)
     end_failed(flight, call);
 }
 
-static void start_attempt(lathe_flight *flight, lathe_call *call)
+static void start_attempt(lathe_flight *flight, lathe_call *call, double now)
 {
     call->attempts++;
-    begin_attempt(flight, call, false);
+    begin_attempt(flight, call, now, false);
 }
 
 /* Nothing of it was sent: it is the same attempt still. */
@@ -203,20 +204,21 @@ static void restart_attempt(lathe_flight *flight, lathe_call *call)
     CURL *easy = call->exchange.easy;
     lathe_exchange_drop(&call->exchange);
     lathe_multi_give(&flight->multi, easy);
-    begin_attempt(flight, call, true);
+    begin_attempt(flight, call, lathe_clock(), true);
 }
 
 /* Whether a call may have its attempt now; else sets when to look again. */
-static bool may_start(lathe_flight *flight, lathe_call *call)
+static bool may_start(lathe_flight *flight, lathe_call *call, double now)
 {
     flight->look = INFINITY;
     if (lathe_multi_holds(&flight->multi) ||
         !lathe_window_open(&flight->window, flight->multi.running))
         return false; /* until something ends */
-    double wait = lathe_client_ask(call->client, lathe_attempt_random(call), &call->ticket);
+    double random = lathe_attempt_random(call, now);
+    double wait = lathe_client_ask(call->client, now, random, &call->ticket);
     call->ticketed = wait <= 0;
     if (!call->ticketed)
-        flight->look = lathe_clock() + fmin(wait, look_again);
+        flight->look = now + fmin(wait, look_again);
     return call->ticketed;
 }
 
@@ -304,10 +306,12 @@ static void collect(lathe_flight *flight)
 /* Lets those who wait have their turn, in order. */
 static void admit(lathe_flight *flight)
 {
-    while (flight->first_held && may_start(flight, flight->first_held)) {
-        lathe_call *call = flight->first_held;
+    for (lathe_call *call; (call = flight->first_held);) {
+        const double now = lathe_clock();
+        if (!may_start(flight, call, now))
+            break;
         unhold(flight, call);
-        start_attempt(flight, call);
+        start_attempt(flight, call, now);
         lathe_multi_tick(&flight->multi);
         collect(flight); /* it may have its answer already, and no descriptor would tell */
         if (!lathe_flight_over(flight))
@@ -390,9 +394,9 @@ static void run_timer(lathe_flight *flight, lathe_timer *timer, double now)
 
 static void run_timers(lathe_flight *flight, double patience)
 {
-    double now = lathe_clock();
-    lathe_timer *timer;
-    while ((timer = lathe_heap_first(&flight->heap)) && timer->due + patience <= now) {
+    lathe_timer *timer = lathe_heap_first(&flight->heap);
+    const double now = timer ? lathe_clock() : 0;
+    for (; timer && timer->due + patience <= now; timer = lathe_heap_first(&flight->heap)) {
         run_timer(flight, timer, now);
         if (lathe_flight_over(flight))
             break;
@@ -403,7 +407,6 @@ static void run_timers(lathe_flight *flight, double patience)
  * say when the time is over is told again by the next wait, for which timers wait a little too. */
 void lathe_flight_work(lathe_flight *flight, const lathe_ready *ready, int count, bool more)
 {
-    flight->stepped = lathe_clock();
     int fed = 0;
     for (; fed < count && (!fed || !lathe_flight_over(flight)); fed++)
         lathe_multi_feed(&flight->multi, &ready[fed]);
@@ -413,6 +416,14 @@ void lathe_flight_work(lathe_flight *flight, const lathe_ready *ready, int count
     run_timers(flight, more || fed < count ? lateness : 0);
     admit(flight);
     flight->stepped = lathe_clock();
+}
+
+bool lathe_flight_connecting(const lathe_flight *flight)
+{
+    for (const lathe_call *call = flight->calls; call; call = call->next)
+        if (call->state == LATHE_CALL_RUNNING && !call->exchange.connected)
+            return true;
+    return false;
 }
 
 double lathe_flight_next(const lathe_flight *flight)

@@ -43,6 +43,8 @@ bool lathe_flight_over(const lathe_flight *flight);
  * more of it. */
 void lathe_flight_prepare(lathe_flight *flight);
 void lathe_flight_work(lathe_flight *flight, const lathe_ready *ready, int count, bool more);
+/* Whether an attempt has no connection yet. */
+bool lathe_flight_connecting(const lathe_flight *flight);
 /* Seconds until a step is due though nothing arrives. */
 double lathe_flight_next(const lathe_flight *flight);
 

@@ -94,6 +94,7 @@ void lathe_lines_clear(lathe_lines *lines)
         lathe_wipe(lines->block, lines->block_size);
     lathe_free(lines->block);
     lathe_free(lines->items);
+    lathe_free(lines->list);
     *lines = (lathe_lines){0};
 }
 
@@ -188,7 +189,11 @@ lathe_code lathe_secret_check(const char *secret, const char *option, lathe_erro
 typedef struct line {
     const char *name, *value;
     size_t name_size, value_size;
+    bool done; /* written already */
 } line;
+
+/* So many need no memory of their own while they are parsed. */
+enum { FEW_LINES = 24 };
 
 static bool is_blank(char c)
 {
@@ -216,7 +221,7 @@ static bool next_line(const char **at, const char *end, line *out)
         const char *colon = memchr(start, ':', (size_t)(stop - start));
         if (!colon || colon == start)
             continue;
-        *out = (line){start, colon + 1, (size_t)(colon - start), (size_t)(stop - colon - 1)};
+        *out = (line){start, colon + 1, (size_t)(colon - start), (size_t)(stop - colon - 1), false};
         trim(&out->name, &out->name_size);
         trim(&out->value, &out->value_size);
         return true;
@@ -244,8 +249,7 @@ static char *write_value(char *at, const line *from)
     return at;
 }
 
-static char *write_header(char *at, lathe_header *header, const line *lines, size_t count,
-                          size_t index, bool *done)
+static char *write_header(char *at, lathe_header *header, line *lines, size_t count, size_t index)
 {
     header->name = at;
     for (size_t i = 0; i < lines[index].name_size; i++)
@@ -253,9 +257,9 @@ static char *write_header(char *at, lathe_header *header, const line *lines, siz
     *at++ = '\0';
     header->value = at;
     for (size_t i = index; i < count; i++) {
-        if (done[i] || !same_name(&lines[index], &lines[i]))
+        if (lines[i].done || !same_name(&lines[index], &lines[i]))
             continue;
-        done[i] = true;
+        lines[i].done = true;
         if (i != index) {
             *at++ = ',';
             *at++ = ' ';
@@ -266,33 +270,43 @@ static char *write_header(char *at, lathe_header *header, const line *lines, siz
     return at;
 }
 
-lathe_code lathe_headers_parse(lathe_headers *headers, const char *raw, size_t size)
+static size_t count_line_ends(const char *raw, size_t size)
 {
-    *headers = (lathe_headers){0};
     size_t count = 0;
-    line each;
-    for (const char *at = raw; next_line(&at, raw + size, &each);)
+    for (const char *at = raw, *end = raw + size; (at = memchr(at, '\n', (size_t)(end - at))); at++)
         count++;
-    line *lines = lathe_calloc(count + 1, sizeof *lines);
-    bool *done = lathe_calloc(count + 1, sizeof *done);
-    headers->items = lathe_calloc(count + 1, sizeof *headers->items);
-    headers->block = lathe_malloc(size + 3 * count);
-    lathe_code code = LATHE_MEMORY;
-    if (!lines || !done || !headers->items || !headers->block)
-        goto out;
-    const char *from = raw;
-    for (size_t i = 0; i < count; i++)
-        next_line(&from, raw + size, &lines[i]);
+    return count;
+}
+
+/* The lines are at most `most`. */
+static lathe_code parse(lathe_headers *headers, const char *raw, size_t size, line *lines,
+                        size_t most)
+{
+    size_t count = 0;
+    headers->items = lathe_malloc(most * sizeof *headers->items);
+    headers->block = lathe_malloc(size + 3 * most);
+    if (!headers->items || !headers->block) {
+        lathe_headers_clear(headers);
+        return LATHE_MEMORY;
+    }
+    for (const char *at = raw; next_line(&at, raw + size, &lines[count]);)
+        count++;
     char *at = headers->block;
     for (size_t i = 0; i < count; i++)
-        if (!done[i])
-            at = write_header(at, &headers->items[headers->count++], lines, count, i, done);
-    code = LATHE_OK;
-out:
-    lathe_free(lines);
-    lathe_free(done);
-    if (code)
-        lathe_headers_clear(headers);
+        if (!lines[i].done)
+            at = write_header(at, &headers->items[headers->count++], lines, count, i);
+    return LATHE_OK;
+}
+
+lathe_code lathe_headers_parse(lathe_headers *headers, const char *raw, size_t size)
+{
+    line few[FEW_LINES];
+    const size_t most = count_line_ends(raw, size) + 1; /* the last may have none */
+    line *lines = most <= FEW_LINES ? few : lathe_malloc(most * sizeof *lines);
+    *headers = (lathe_headers){0};
+    lathe_code code = lines ? parse(headers, raw, size, lines, most) : LATHE_MEMORY;
+    if (lines != few)
+        lathe_free(lines);
     return code;
 }
 

@@ -12,6 +12,8 @@ typedef struct lathe_lines {
     size_t count;
     char *block;
     size_t block_size;
+    struct curl_slist *list; /* of the same lines, as the transport sends them; or NULL */
+    bool tells_attempt; /* one of them is x-promptlathe-attempt, which is else the transport's */
 } lathe_lines;
 
 /* Writes the lines of `ours`, each replaced by a header of the same name in `theirs`, then by one

@@ -317,7 +317,7 @@ static void act(lathe_multi *multi, curl_socket_t fd, int mask)
 
 void lathe_multi_tick(lathe_multi *multi)
 {
-    if (multi->due > lathe_clock())
+    if (multi->due == INFINITY || multi->due > lathe_clock())
         return;
     multi->due = INFINITY;
     act(multi, CURL_SOCKET_TIMEOUT, 0);

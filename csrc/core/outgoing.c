@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "transport.h"
 
 static const char required_beta[] = "prompt-tools-2025-04-02";
 
@@ -53,6 +54,8 @@ lathe_code lathe_outgoing_lines(const lathe_settings *settings, const lathe_opti
         const lathe_header *const headers[] = {ours, client->headers, call->headers};
         const size_t counts[] = {count, client->header_count, call->header_count};
         code = lathe_lines_init(lines, headers, counts, 3);
+        if (!code)
+            code = lathe_lines_list(lines);
     }
     lathe_buf_clear(&betas);
     return code;

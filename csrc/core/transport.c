@@ -18,6 +18,9 @@
 /* Caps on what a server may send beside a body. */
 enum { MOST_HEAD_BYTES = 256 * 1024, MOST_LINES = 1000, MOST_INTERIM = 100, MOST_DIGITS = 18 };
 
+/* So much is set aside for the lines of a head. */
+enum { USUAL_HEAD = 512 };
+
 /* libcurl's own limit on connecting comes this much later than ours, which names the phase. */
 static const double connect_grace = 1;
 
@@ -250,7 +253,8 @@ static size_t receive_header(char *line, size_t unit, size_t count, void *self)
         return begin_head(exchange, line, size);
     if (is_blank_line(line, size))
         return end_head(exchange, size);
-    if (lathe_buf_append(&exchange->head, line, size))
+    if ((!exchange->head.data && lathe_buf_reserve(&exchange->head, USUAL_HEAD)) ||
+        lathe_buf_append(&exchange->head, line, size))
         return stop(exchange, LATHE_STOP_MEMORY, NULL);
     return take_framing(exchange, line, size);
 }
@@ -365,25 +369,32 @@ static bool is_given(const lathe_lines *lines, const char *name)
     return false;
 }
 
+static const char attempt_name[] = "x-promptlathe-attempt";
+
 /* The list's nodes borrow the lines, which libcurl's own functions would copy, key and all. */
-static lathe_code make_slist(lathe_exchange *exchange, const lathe_outgoing *outgoing)
+lathe_code lathe_lines_list(lathe_lines *lines)
 {
-    static const char attempt[] = "x-promptlathe-attempt";
     static char no_expect[] = "Expect:"; /* else bodies over 1 MiB wait a second */
-    const lathe_lines *lines = outgoing->lines;
-    char *const ours[] = {no_expect, exchange->attempt_line};
-    size_t count = lines->count + (is_given(lines, attempt) ? 1 : 2);
-    struct curl_slist *nodes = lathe_calloc(count, sizeof *nodes);
+    struct curl_slist *nodes = lines->list = lathe_calloc(lines->count + 1, sizeof *nodes);
     if (!nodes)
         return LATHE_MEMORY;
-    snprintf(exchange->attempt_line, sizeof exchange->attempt_line, "%s: %d", attempt,
-             outgoing->attempt);
-    for (size_t i = 0; i < count; i++) {
-        nodes[i].data = i < lines->count ? lines->items[i] : ours[i - lines->count];
-        nodes[i].next = i + 1 < count ? &nodes[i + 1] : NULL;
-    }
-    exchange->slist = nodes;
+    for (size_t i = 0; i < lines->count; i++)
+        nodes[i] = (struct curl_slist){lines->items[i], &nodes[i + 1]};
+    nodes[lines->count].data = no_expect;
+    lines->tells_attempt = is_given(lines, attempt_name);
     return LATHE_OK;
+}
+
+/* The lines of all attempts, behind the one that is this attempt's. */
+static struct curl_slist *list_of(lathe_exchange *exchange, const lathe_outgoing *outgoing)
+{
+    struct curl_slist *list = outgoing->lines->list;
+    if (outgoing->lines->tells_attempt)
+        return list;
+    snprintf(exchange->attempt_line, sizeof exchange->attempt_line, "%s: %d", attempt_name,
+             outgoing->attempt);
+    exchange->first = (struct curl_slist){exchange->attempt_line, list};
+    return &exchange->first;
 }
 
 #define SET(option, value)                                                                         \
@@ -399,18 +410,20 @@ static lathe_code set_security(CURL *easy, const lathe_settings *settings)
 #endif
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_HTTPAUTH, CURLAUTH_NONE);
+    SET(CURLOPT_HTTP09_ALLOWED, 0L);
+    SET(CURLOPT_PROXY, settings->proxy ? settings->proxy : ""); /* never libcurl's own look-up */
+    SET(CURLOPT_NOPROXY, settings->no_proxy ? settings->no_proxy : "");
+    if (!settings->https && !settings->proxy)
+        return LATHE_OK; /* there is no TLS */
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    SET(CURLOPT_HTTP09_ALLOWED, 0L);
     /* Both must be said: a built-in CApath makes libcurl parse the bundle for every connection. */
     SET(CURLOPT_CAINFO, settings->ca_file);
     SET(CURLOPT_CAPATH, settings->ca_dir);
     SET(CURLOPT_PROXY_CAINFO, settings->ca_file);
     SET(CURLOPT_PROXY_CAPATH, settings->ca_dir);
-    SET(CURLOPT_PROXY, settings->proxy ? settings->proxy : ""); /* never libcurl's own look-up */
-    SET(CURLOPT_NOPROXY, settings->no_proxy ? settings->no_proxy : "");
     SET(CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC);
     SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     return LATHE_OK;
@@ -465,8 +478,10 @@ static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
 
 static lathe_code set_request(CURL *easy, lathe_exchange *exchange, const lathe_outgoing *outgoing)
 {
+    /* Both are the same: without the text libcurl 7.88 would write it out for every attempt. */
+    SET(CURLOPT_URL, outgoing->target->url);
     SET(CURLOPT_CURLU, outgoing->target->address);
-    SET(CURLOPT_HTTPHEADER, exchange->slist);
+    SET(CURLOPT_HTTPHEADER, list_of(exchange, outgoing));
     SET(CURLOPT_POST, 1L);
     SET(CURLOPT_POSTFIELDS, outgoing->body);
     SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)outgoing->body_size);
@@ -490,12 +505,10 @@ lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
                                  .body_sent_size = outgoing->body_size,
                                  .socket = -1,
                                  .carrier = -1,
-                                 .started = lathe_clock()};
+                                 .started = outgoing->started};
     lathe_buf_init(&exchange->head, MOST_HEAD_BYTES);
     lathe_buf_init(&exchange->body, outgoing->settings->max_response_bytes);
-    lathe_code code = make_slist(exchange, outgoing);
-    if (!code)
-        code = set_security(easy, outgoing->settings);
+    lathe_code code = set_security(easy, outgoing->settings);
     if (!code)
         code = set_connection(easy, outgoing, server);
     return code ? code : set_request(easy, exchange, outgoing);
@@ -783,7 +796,6 @@ void lathe_exchange_drop(lathe_exchange *exchange)
     lathe_carrier *carrier = exchange->connected ? carrier_of(exchange) : NULL;
     if (carrier && carrier->users)
         carrier->users--;
-    lathe_free(exchange->slist);
     lathe_buf_clear(&exchange->head);
     lathe_buf_clear(&exchange->body);
     lathe_gunzip_free(exchange->gunzip);

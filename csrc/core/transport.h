@@ -56,6 +56,7 @@ typedef struct lathe_outgoing {
     size_t body_size;
     const lathe_lines *lines;
     int attempt;            /* from 1 */
+    double started;         /* on lathe_clock */
     double connect_timeout; /* seconds; INFINITY for none */
     bool fresh;             /* on a new connection */
 } lathe_outgoing;
@@ -68,7 +69,7 @@ typedef struct lathe_exchange {
     size_t body_sent_size;
     double started;
     /* what is sent */
-    struct curl_slist *slist;
+    struct curl_slist first; /* before the list of the outgoing lines */
     char attempt_line[40];
     /* what comes back */
     char curl_text[CURL_ERROR_SIZE];
@@ -101,6 +102,9 @@ typedef struct lathe_answer {
 } lathe_answer;
 
 void lathe_answer_clear(lathe_answer *answer);
+
+/* Makes the list of the lines, once for all the attempts that send them. */
+lathe_code lathe_lines_list(lathe_lines *lines);
 
 /* Sets the handle up; the engine adds it to its multi. LATHE_OK or LATHE_MEMORY; end it in any
  * case. What its connection shows goes into `server`. */

@@ -559,7 +559,8 @@ int lathe_loop_descriptor(const lathe_loop *loop);
 double lathe_loop_next(lathe_loop *loop);
 /* Waits at most `seconds` for something to do and does it, for about `budget` seconds at most
  * (INFINITY: all of it): what is left is done by the next step. False when a signal ended the wait.
- */
+ * With `seconds` below 0 it only sends what was started, and looks at what has arrived only when
+ * something waits for its connection. */
 bool lathe_loop_step(lathe_loop *loop, double seconds, double budget);
 /* A call that has ended (LATHE_WAIT_DONE: take its result, then free it) or has events to be read
  * (LATHE_WAIT_EVENT); NULL when there is none. */

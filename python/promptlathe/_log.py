@@ -85,10 +85,10 @@ def call(
     )
 
 
-_Listeners = dict[str, Callable[..., None]]
-_AT_WARNING: _Listeners = {"retry": retry}
-_AT_INFO: _Listeners = {**_AT_WARNING, "call": call}
-_AT_DEBUG: _Listeners = {**_AT_INFO, "attempt": attempt, "body": body}
+_Listeners = tuple[Callable[..., None], ...]  # the core knows them by their places
+_AT_WARNING: _Listeners = (retry,)
+_AT_INFO: _Listeners = (*_AT_WARNING, call)
+_AT_DEBUG: _Listeners = (*_AT_INFO, attempt, body)
 
 
 def heard() -> _Listeners:

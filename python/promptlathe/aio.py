@@ -69,7 +69,6 @@ class Driver(_core.Loop):
         "_me",
         "_tasks",
         "_timer",
-        "soon",
     )
 
     def watch(self, loop: AbstractEventLoop) -> None:
@@ -78,35 +77,24 @@ class Driver(_core.Loop):
         self._me = ref(self)
         self._timer: TimerHandle | None = None
         self._tasks: set[Task[None]] = set()
-        self.soon = False  # whether a drain is among what the loop runs next
         # What drives for everybody runs in nobody's context, and keeps none of it alive.
         self._context = Context()
         self._descriptor = self.fileno()
-        self._context.run(loop.add_reader, self._descriptor, self._ready)
+        self._context.run(loop.add_reader, self._descriptor, self.ready)
 
     # ---- Called by the loop ----
-
-    def _ready(self) -> None:
-        if not self.soon:  # or else that drain has its time in this turn of the loop
-            self._drain(False)
 
     def _again(self) -> None:
         self.soon = False
         if not self.closed:
-            self._drain(False)
+            self.drain(False)
 
     def _fired(self) -> None:
         self._timer = None
-        self._drain(True)
+        self.drain(True)
 
-    def _drain(self, fired: bool) -> None:
-        due = 0.0  # after an exception, such as KeyboardInterrupt, there may be more to do
-        try:
-            due = self.drain(fired)
-        finally:
-            self._schedule(due)
-
-    def _schedule(self, due: float) -> None:
+    def schedule(self, due: float, /) -> None:
+        """Have the loop drain after so many seconds, or soon, or not at all when below 0."""
         loop = self._loop()
         if due < 0 or loop is None:
             return
@@ -125,7 +113,7 @@ class Driver(_core.Loop):
     def attend(self) -> None:
         """See to what a start or a cancel has changed."""
         if not self.soon:
-            self._schedule(self.due())
+            self.schedule(self.due())
 
     def run(self, work: Coroutine[Any, Any, None], context: Context) -> Task[None]:
         """Make a task of what tells of its own failures. A loop knows its tasks only weakly."""
@@ -145,7 +133,11 @@ class Driver(_core.Loop):
         """Cancel calls, from any thread: the garbage collector may be what ends a coroutine."""
         found = [call for call in calls if call.cancel() is not None]
         if found:
-            self.do(self.attend)
+            self.changed()
+
+    def changed(self) -> None:
+        """See to what a cancel has changed, in any thread."""
+        self.do(self.attend)
 
     def do(self, what: Callable[[], object]) -> None:
         """Do it in the loop's thread: here and now, or there, unless the loop is closed."""
@@ -159,7 +151,7 @@ class Driver(_core.Loop):
         if self.closed or self.stale:
             self.close()
             return
-        self._drain(False)
+        self.drain(False)
         loop = self._loop()
         if not self.idle and loop is not None:
             loop.call_soon(self.end, context=self._context)
@@ -372,19 +364,10 @@ class AsyncClient:
 
     # ---- Calls ----
 
-    def _start(self, verb: int, raw: bool, *values: Any) -> tuple[Driver, _core.Pending]:
+    def _call(self, verb: int, raw: bool, values: tuple[Any, ...]) -> _core.Pending:
+        """Start a call, which is cancelled when whoever awaits it is."""
         driver, loop = self._drivers.here(self._client)
-        pending = driver.start(self._client, verb, raw, loop.create_future(), *values)
-        driver.attend()
-        return driver, pending
-
-    async def _call(self, verb: int, raw: bool, *values: Any) -> Any:
-        driver, pending = self._start(verb, raw, *values)
-        try:
-            return await pending
-        except BaseException:
-            driver.cancel(pending)
-            raise
+        return driver.start(self._client, verb, raw, loop.create_future(), values)
 
     async def generate(
         self,
@@ -403,7 +386,9 @@ class AsyncClient:
         """Write a prompt for a task; as `Client.generate`."""
         options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
         options += (max_tokens, effort, on_variable_change, instructions)
-        response: PromptResponse = await self._call(_GENERATE, False, task, target_model, *options)
+        response: PromptResponse = await self._call(
+            _GENERATE, False, (task, target_model, *options)
+        )
         return response
 
     async def improve(
@@ -426,7 +411,7 @@ class AsyncClient:
         members = (messages, feedback, system, target_model)
         options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
         options += (max_tokens, effort, on_variable_change, instructions)
-        response: PromptResponse = await self._call(_IMPROVE, False, *members, *options)
+        response: PromptResponse = await self._call(_IMPROVE, False, (*members, *options))
         return response
 
     async def templatize(
@@ -447,7 +432,7 @@ class AsyncClient:
         options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
         options += (max_tokens, effort, on_variable_change, instructions)
         response: TemplatizeResponse = await self._call(
-            _TEMPLATIZE, False, messages, system, *options
+            _TEMPLATIZE, False, (messages, system, *options)
         )
         return response
 
@@ -675,7 +660,7 @@ class AsyncClientWithRawResponse:
         options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
         options += (max_tokens, effort, on_variable_change, instructions)
         response: RawResponse[PromptResponse] = await self._client._call(
-            _GENERATE, True, task, target_model, *options
+            _GENERATE, True, (task, target_model, *options)
         )
         return response
 
@@ -700,7 +685,7 @@ class AsyncClientWithRawResponse:
         options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
         options += (max_tokens, effort, on_variable_change, instructions)
         response: RawResponse[PromptResponse] = await self._client._call(
-            _IMPROVE, True, *members, *options
+            _IMPROVE, True, (*members, *options)
         )
         return response
 
@@ -722,7 +707,7 @@ class AsyncClientWithRawResponse:
         options: tuple[Any, ...] = (timeout, max_retries, betas, extra_headers)
         options += (max_tokens, effort, on_variable_change, instructions)
         response: RawResponse[TemplatizeResponse] = await self._client._call(
-            _TEMPLATIZE, True, messages, system, *options
+            _TEMPLATIZE, True, (messages, system, *options)
         )
         return response
 

@@ -108,6 +108,28 @@ TEST(a_loop_leaves_its_connections_to_the_next)
     server_free(s);
 }
 
+TEST(a_step_that_does_not_look_sends_all_the_same)
+{
+    const server_step steps[] = {{server_good(), 0, SERVER_KEEP}};
+    server *s = server_new(steps, 1);
+    lathe_client *client = client_for(server_url(s));
+    lathe_loop *loop = loop_for(client);
+    void *tag;
+    start(client, loop, 60, NULL);
+    CHECK_CODE(next_end(loop, INFINITY, &tag), LATHE_OK);
+    start(client, loop, 60, NULL);
+    CHECK(lathe_loop_step(loop, -1, INFINITY));
+    const double until = lathe_clock() + 20;
+    while (server_requests(s) < 2 && lathe_clock() < until)
+        poll(NULL, 0, 1);
+    CHECK_INT(server_requests(s), 2);
+    CHECK_CODE(next_end(loop, INFINITY, &tag), LATHE_OK);
+    CHECK_INT(server_connections(s), 1);
+    lathe_loop_free(loop);
+    lathe_client_free(client);
+    server_free(s);
+}
+
 TEST(deadlines_stand_still_while_the_driver_is_away)
 {
     const server_step steps[] = {{NULL, 0, SERVER_HOLD}};
@@ -301,6 +323,7 @@ TEST(a_child_has_nothing_of_a_loop)
 }
 
 TESTS(ENTRY(a_small_budget_only_takes_more_steps), ENTRY(a_loop_leaves_its_connections_to_the_next),
+      ENTRY(a_step_that_does_not_look_sends_all_the_same),
       ENTRY(deadlines_stand_still_while_the_driver_is_away), ENTRY(a_cancelled_call_is_not_reaped),
       ENTRY(closing_from_another_thread_reaches_the_loop),
       ENTRY(a_loop_is_freed_with_calls_in_every_state), ENTRY(a_refusal_holds_everybody_back),
