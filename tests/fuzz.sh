@@ -7,6 +7,12 @@
 # Each target runs for SECONDS (600); with 0 only the inputs that are there are tried. An input that
 # finds something is kept in build/fuzz/findings, and the exit code is 1. What is learnt on the way
 # stays in build/fuzz/corpus for the next time. FUZZ_BUILD names another directory than build/fuzz.
+#
+#   FUZZ_RUNS=100000000 FUZZ_LENGTH=400 tests/fuzz.sh 0 reader
+#
+# With FUZZ_RUNS each target runs so many times, however long that takes, built without the
+# sanitizers and for speed, in build/fuzz-fast: for a comparison that needs no more than itself.
+# FUZZ_LENGTH is the most bytes of an input, and short ones are many times as fast.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -23,8 +29,10 @@ case $seconds in
     ;;
 esac
 
-mkdir -p "${FUZZ_BUILD:-build/fuzz}"
-out=$(cd "${FUZZ_BUILD:-build/fuzz}" && pwd)
+many=${FUZZ_RUNS:-}
+build=${FUZZ_BUILD:-build/fuzz${many:+-fast}}
+mkdir -p "$build"
+out=$(cd "$build" && pwd)
 mkdir -p "$out/findings" "$out/log"
 
 all=
@@ -47,7 +55,8 @@ done
 
 say "building"
 # shellcheck disable=SC2086 # a list of names
-make -s -C csrc -f ../tests/fuzz/Makefile OUT="$out" $programs
+make -s -C csrc -f ../tests/fuzz/Makefile OUT="$out" \
+    ${many:+SAN=fuzzer-no-link OPTIMIZE=-O2} $programs
 rm -rf "$out/seeds"
 python3 tests/fuzz/seeds.py "$out/seeds"
 
@@ -69,7 +78,9 @@ run() {
 fuzz() {
     log=$out/log/$1
     began=$(date +%s)
-    if [ "$seconds" -eq 0 ]; then
+    if [ -n "$many" ]; then
+        set -- "$1" -runs="$many" -max_len="${FUZZ_LENGTH:-0}" -dict="tests/fuzz/$1.dict"
+    elif [ "$seconds" -eq 0 ]; then
         set -- "$1" -runs=0
     else
         set -- "$1" -max_total_time="$seconds" -dict="tests/fuzz/$1.dict"

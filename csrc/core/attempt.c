@@ -38,6 +38,7 @@ static lathe_code succeed(lathe_call *call, lathe_answer *answer, double now)
                                  .elapsed = now - call->started,
                                  .body = answer->body,
                                  .body_size = answer->body_size,
+                                 .body_room = answer->body_room,
                                  .client = lathe_client_retain(call->client)};
     *answer = (lathe_answer){0};
     if (id && !response->request_id) {

@@ -1,15 +1,23 @@
 /* Reads JSON text straight into a sink, in one pass and without recursion. jansson would build a
  * tree first, and loses bytes of a string without a word when it gets no memory for them. */
+#include <ctype.h>
+#include <limits.h>
 #include <locale.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined __SSE2__ && !defined LATHE_NO_VECTORS
+#include <emmintrin.h>
+#define VECTORS
+enum { BLOCK = sizeof(__m128i) };
+#endif
 
 #include "buf.h"
 #include "error.h"
 #include "json.h"
 #include "promptlathe.h"
+#include "reader.h"
 #include "value.h"
 
 enum { DEPTH = 2048 };
@@ -18,9 +26,11 @@ typedef struct json_reader {
     const char *start, *at, *end;
     const lathe_sink *sink;
     lathe_error *error;
-    lathe_buf text; /* a string with escapes, a number */
+    char *space; /* for a string with escapes; may be too small */
+    size_t room;
+    lathe_buf text; /* then that string; a number */
     size_t depth;
-    char closers[DEPTH]; /* what closes each open level */
+    char *closers; /* what closes each open level, DEPTH at the most */
 } json_reader;
 
 /* ---- Faults ---- */
@@ -56,6 +66,15 @@ static bool at_byte(const json_reader *reader, char byte)
     return reader->at < reader->end && *reader->at == byte;
 }
 
+static bool take_word(json_reader *reader, const char *word)
+{
+    size_t size = strlen(word);
+    if ((size_t)(reader->end - reader->at) < size || memcmp(reader->at, word, size) != 0)
+        return false;
+    reader->at += size;
+    return true;
+}
+
 static bool at_digit(const json_reader *reader)
 {
     return reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9';
@@ -70,110 +89,219 @@ static void skip_space(json_reader *reader)
 
 /* ---- Strings ---- */
 
-static int hex_value(char c)
+static bool is_special(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c == '"' || c == '\\' || (unsigned char)c < 0x20;
 }
 
-/* The four digits behind "\u". */
-static lathe_code read_unit(json_reader *reader, unsigned *unit)
+#ifdef VECTORS
+/* Bits for the bytes of a block that are special, and for those that are no ASCII. */
+static unsigned find_special(__m128i block, unsigned *wide)
 {
-    *unit = 0;
-    for (int i = 0; i < 4; i++) {
-        int digit = reader->at < reader->end ? hex_value(*reader->at) : -1;
-        if (digit < 0)
-            return refuse_syntax(reader);
-        *unit = *unit * 16 + (unsigned)digit;
+    __m128i found = _mm_cmpeq_epi8(block, _mm_min_epu8(block, _mm_set1_epi8(0x1F)));
+    found = _mm_or_si128(found, _mm_cmpeq_epi8(block, _mm_set1_epi8('"')));
+    found = _mm_or_si128(found, _mm_cmpeq_epi8(block, _mm_set1_epi8('\\')));
+    *wide = (unsigned)_mm_movemask_epi8(block);
+    return (unsigned)_mm_movemask_epi8(found);
+}
+#endif
+
+/* The first byte from `at` on that is special. With `copy` all before it comes to `out`, and
+ * perhaps more, but never more than there is up to `end`. *wide: some of it is no ASCII. */
+static inline const char *scan(const char *at, const char *end, bool copy, char *out, bool *wide)
+{
+    uint64_t seen = 0;
+#ifdef VECTORS
+    for (; end - at >= BLOCK; at += BLOCK) {
+        __m128i block = _mm_loadu_si128((const __m128i *)(const void *)at);
+        unsigned high, found = find_special(block, &high);
+        if (copy) {
+            _mm_storeu_si128((__m128i *)(void *)out, block);
+            out += BLOCK;
+        }
+        if (found) {
+            *wide = seen || (high & (found - 1) & ~found);
+            return at + __builtin_ctz(found);
+        }
+        seen |= high;
+    }
+#else
+    for (; end - at >= 8 && lathe_json_plain(at); at += 8) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        seen |= word & UINT64_C(0x8080808080808080);
+        if (copy) {
+            memcpy(out, at, 8);
+            out += 8;
+        }
+    }
+#endif
+    for (; at < end && !is_special(*at); at++) {
+        seen |= (unsigned char)*at & 0x80;
+        if (copy)
+            *out++ = *at;
+    }
+    *wide = seen != 0;
+    return at;
+}
+
+/* Whether a string may go on, or end, at the byte that ended a run. */
+static bool ends_well(const char *at, const char *end)
+{
+    return at < end && (unsigned char)*at >= 0x20;
+}
+
+/* Judges what stands before reader->at, and what ends it. */
+static lathe_code check_run(json_reader *reader, const char *start, bool wide)
+{
+    size_t size = (size_t)(reader->at - start);
+    size_t valid = wide ? lathe_utf8_prefix(start, size) : size;
+    if (valid < size)
+        return refuse_at(reader, start + valid, "has bytes that are no UTF-8");
+    return ends_well(reader->at, reader->end) ? LATHE_OK : refuse_syntax(reader);
+}
+
+/* The number of four digits, or above 0xFFFF. */
+static unsigned read_unit(const char *at)
+{
+    static const unsigned char values[256] = {
+        ['0'] = 16, ['1'] = 17, ['2'] = 18, ['3'] = 19, ['4'] = 20, ['5'] = 21,
+        ['6'] = 22, ['7'] = 23, ['8'] = 24, ['9'] = 25, ['a'] = 26, ['b'] = 27,
+        ['c'] = 28, ['d'] = 29, ['e'] = 30, ['f'] = 31, ['A'] = 26, ['B'] = 27,
+        ['C'] = 28, ['D'] = 29, ['E'] = 30, ['F'] = 31};
+    unsigned a = values[(unsigned char)at[0]], b = values[(unsigned char)at[1]];
+    unsigned c = values[(unsigned char)at[2]], d = values[(unsigned char)at[3]];
+    unsigned unit = (a & 15) << 12 | (b & 15) << 8 | (c & 15) << 4 | (d & 15);
+    return a & b & c & d & 16 ? unit : UINT_MAX;
+}
+
+/* As UTF-8; returns the end. */
+static char *put_point(char *out, unsigned point)
+{
+    if (point < 0x80) {
+        *out++ = (char)point;
+        return out;
+    }
+    if (point < 0x800) {
+        *out++ = (char)(0xC0 | point >> 6);
+    } else if (point < 0x10000) {
+        *out++ = (char)(0xE0 | point >> 12);
+        *out++ = (char)(0x80 | (point >> 6 & 0x3F));
+    } else {
+        *out++ = (char)(0xF0 | point >> 18);
+        *out++ = (char)(0x80 | (point >> 12 & 0x3F));
+        *out++ = (char)(0x80 | (point >> 6 & 0x3F));
+    }
+    *out++ = (char)(0x80 | (point & 0x3F));
+    return out;
+}
+
+/* Behind the code unit at `at`, perhaps the first of two; NULL when it is none. */
+static const char *take_point(const char *at, const char *end, char **out)
+{
+    if (end - at < 4)
+        return NULL;
+    unsigned point = read_unit(at);
+    at += 4;
+    if (point >= 0xD800 && point <= 0xDFFF) {
+        bool two = point < 0xDC00 && end - at >= 6 && at[0] == '\\' && at[1] == 'u';
+        unsigned low = two ? read_unit(at + 2) : 0;
+        if (low < 0xDC00 || low > 0xDFFF)
+            return NULL;
+        point = 0x10000 + ((point - 0xD800) << 10) + (low - 0xDC00);
+        at += 6;
+    }
+    if (point > 0x10FFFF)
+        return NULL;
+    *out = put_point(*out, point);
+    return at;
+}
+
+/* Behind the escape whose backslash is at `at`; NULL when it is none. */
+static const char *take_escape(const char *at, const char *end, char **out)
+{
+    static const char letters[256] = {['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+                                      ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t'};
+    if (end - at < 2)
+        return NULL;
+    char byte = letters[(unsigned char)at[1]];
+    if (!byte)
+        return at[1] == 'u' ? take_point(at + 2, end, out) : NULL;
+    *(*out)++ = byte;
+    return at + 2;
+}
+
+static bool skip_unit(json_reader *reader)
+{
+    int count = 0;
+    for (; count < 4 && reader->at < reader->end && isxdigit((unsigned char)*reader->at); count++)
         reader->at++;
-    }
-    return LATHE_OK;
+    return count == 4;
 }
 
-static lathe_code append_point(json_reader *reader, unsigned point)
+/* Says what is wrong with an escape. */
+static lathe_code refuse_escape(json_reader *reader, const char *place)
 {
-    char bytes[4];
-    size_t size = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-    static const unsigned char leads[] = {0, 0, 0xC0, 0xE0, 0xF0};
-    for (size_t i = size; i-- > 1; point >>= 6)
-        bytes[i] = (char)(0x80 | (point & 0x3F));
-    bytes[0] = (char)(leads[size] | point);
-    return fed(reader, lathe_buf_append(&reader->text, bytes, size));
+    reader->at = place + 1;
+    if (!take_word(reader, "u") || !skip_unit(reader))
+        return refuse_syntax(reader);
+    if (read_unit(place + 2) < 0xDC00 && take_word(reader, "\\u") && !skip_unit(reader))
+        return refuse_syntax(reader);
+    return refuse_at(reader, place, "has a lone surrogate");
 }
 
-/* Behind "\u": a code point, which may take a second escape. */
-static lathe_code read_point(json_reader *reader)
+static lathe_code find_space(json_reader *reader, size_t size, char **space)
 {
-    const char *place = reader->at - 2;
-    unsigned high, low = 0;
-    lathe_code code = read_unit(reader, &high);
-    if (code || high < 0xD800 || high > 0xDFFF)
-        return code ? code : append_point(reader, high);
-    if (high < 0xDC00 && reader->end - reader->at >= 2 && !memcmp(reader->at, "\\u", 2)) {
-        reader->at += 2;
-        code = read_unit(reader, &low);
-    }
+    lathe_code code = LATHE_OK;
+    reader->text.size = 0;
+    if (size > reader->room)
+        code = lathe_buf_reserve(&reader->text, size);
+    *space = size > reader->room ? reader->text.data : reader->space;
+    return fed(reader, code);
+}
+
+/* At the first backslash of a string that began at `start`: all of it, somewhere else. No escape is
+ * shorter than what it stands for, so that it has room where the rest of the input would have. */
+static lathe_code unescape(json_reader *reader, const char *start, lathe_text *text)
+{
+    char *begin;
+    lathe_code code = find_space(reader, (size_t)(reader->end - start), &begin);
+    const char *at = reader->at, *end = reader->end;
     if (code)
         return code;
-    if (low < 0xDC00 || low > 0xDFFF)
-        return refuse_at(reader, place, "has a lone surrogate");
-    return append_point(reader, 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
+    memcpy(begin, start, (size_t)(at - start));
+    char *out = begin + (at - start);
+    while (!code && *at == '\\') {
+        const char *place = at;
+        at = take_escape(place, end, &out);
+        if (!at)
+            return refuse_escape(reader, place);
+        if (at < end && *at == '\\')
+            continue;
+        bool wide;
+        place = at;
+        at = scan(place, end, true, out, &wide);
+        out += at - place;
+        reader->at = at;
+        if (wide || !ends_well(at, end))
+            code = check_run(reader, place, wide);
+    }
+    *text = (lathe_text){begin, (size_t)(out - begin)};
+    return code;
 }
 
-static lathe_code read_escape(json_reader *reader)
-{
-    static const char letters[] = "\"\\/bfnrt", bytes[] = "\"\\/\b\f\n\r\t";
-    const char *letter = NULL;
-    reader->at++;
-    if (reader->at < reader->end)
-        letter = memchr(letters, *reader->at, sizeof letters - 1);
-    if (!letter && !at_byte(reader, 'u'))
-        return refuse_syntax(reader);
-    reader->at++;
-    return letter ? fed(reader, lathe_buf_append(&reader->text, bytes + (letter - letters), 1))
-                  : read_point(reader);
-}
-
-/* The bytes up to a quote, a backslash or what may not stand in a string. */
-static lathe_code read_run(json_reader *reader, lathe_text *run)
-{
-    const char *start = reader->at, *at = start;
-    while (reader->end - at >= 8 && lathe_json_plain(at))
-        at += 8;
-    while (at < reader->end && *at != '"' && *at != '\\' && (unsigned char)*at >= 0x20)
-        at++;
-    *run = (lathe_text){start, (size_t)(at - start)};
-    size_t valid = lathe_utf8_prefix(start, run->size);
-    if (valid < run->size)
-        return refuse_at(reader, start + valid, "has bytes that are no UTF-8");
-    reader->at = at;
-    return at < reader->end && (unsigned char)*at >= 0x20 ? LATHE_OK : refuse_syntax(reader);
-}
-
-/* A string: a part of the input, or reader->text when it has escapes. */
+/* A string: a part of the input, or a text that lives until the next one when it has escapes. */
 static lathe_code read_string(json_reader *reader, lathe_text *text)
 {
-    reader->at++;
-    lathe_code code = read_run(reader, text);
-    bool plain = !code && *reader->at == '"';
-    reader->text.size = 0;
-    while (!code && !plain) {
-        code = fed(reader, lathe_buf_append(&reader->text, text->data, text->size));
-        if (code || *reader->at == '"')
-            break;
-        code = read_escape(reader);
-        if (!code)
-            code = read_run(reader, text);
-    }
-    if (code)
-        return code;
-    reader->at++;
-    if (!plain)
-        *text = (lathe_text){reader->text.data, reader->text.size};
-    return LATHE_OK;
+    bool wide;
+    const char *start = ++reader->at;
+    reader->at = scan(start, reader->end, false, NULL, &wide);
+    lathe_code code = check_run(reader, start, wide);
+    *text = (lathe_text){start, (size_t)(reader->at - start)};
+    if (!code && *reader->at == '\\')
+        code = unescape(reader, start, text);
+    reader->at += !code;
+    return code;
 }
 
 /* ---- Numbers ---- */
@@ -260,15 +388,6 @@ static lathe_code read_number(json_reader *reader)
 
 /* ---- Values ---- */
 
-static bool take_word(json_reader *reader, const char *word)
-{
-    size_t size = strlen(word);
-    if ((size_t)(reader->end - reader->at) < size || memcmp(reader->at, word, size) != 0)
-        return false;
-    reader->at += size;
-    return true;
-}
-
 static lathe_code read_word(json_reader *reader)
 {
     const lathe_sink *sink = reader->sink;
@@ -305,7 +424,8 @@ static lathe_code read_key(json_reader *reader)
     lathe_code code = read_string(reader, &key);
     if (code)
         return code;
-    if (key.size && memchr(key.data, '\0', key.size))
+    bool escaped = key.data != place + 1; /* or it holds no NUL */
+    if (escaped && memchr(key.data, '\0', key.size))
         return refuse_at(reader, place, "has a NUL character in a key");
     code = fed(reader, reader->sink->table->key(reader->sink->self, key.data, key.size));
     skip_space(reader);
@@ -318,8 +438,6 @@ static lathe_code read_key(json_reader *reader)
 static lathe_code open_level(json_reader *reader, bool object)
 {
     const lathe_sink *sink = reader->sink;
-    if (reader->depth == DEPTH)
-        return refuse(reader, "is nested deeper than 2,048 levels");
     reader->closers[reader->depth++] = object ? '}' : ']';
     reader->at++;
     return fed(reader, object ? sink->table->begin_object(sink->self)
@@ -332,6 +450,8 @@ static lathe_code read_value(json_reader *reader, bool *open)
     skip_space(reader);
     bool object = at_byte(reader, '{');
     *open = false;
+    if (reader->depth == DEPTH)
+        return refuse(reader, "is nested deeper than 2,048 levels");
     if (!object && !at_byte(reader, '['))
         return read_scalar(reader);
     lathe_code code = open_level(reader, object);
@@ -380,10 +500,23 @@ static lathe_code read_text(json_reader *reader)
 lathe_code lathe_json_read(const char *data, size_t size, const lathe_sink *sink,
                            lathe_error *error)
 {
+    return lathe_json_read_in(data, size, NULL, 0, sink, error);
+}
+
+lathe_code lathe_json_read_in(const char *data, size_t size, char *space, size_t room,
+                              const lathe_sink *sink, lathe_error *error)
+{
     if (!size)
         data = "";
-    json_reader reader = {
-        .start = data, .at = data, .end = data + size, .sink = sink, .error = error};
+    char closers[DEPTH];
+    json_reader reader = {.start = data,
+                          .at = data,
+                          .end = data + size,
+                          .sink = sink,
+                          .error = error,
+                          .space = space,
+                          .room = room,
+                          .closers = closers};
     if (!size)
         return refuse(&reader, "is empty");
     if (take_word(&reader, "\xEF\xBB\xBF"))

@@ -9,6 +9,7 @@
 #include "error.h"
 #include "headers.h"
 #include "quote.h"
+#include "reader.h"
 #include "shape.h"
 #include "value.h"
 #include "value_jansson.h"
@@ -160,7 +161,9 @@ lathe_code lathe_response_read(const lathe_response *response, const lathe_sink 
 {
     lathe_shape shape;
     lathe_sink checked = lathe_shape_sink(&shape, response->verb == LATHE_TEMPLATIZE, sink, error);
-    lathe_code code = lathe_json_read(response->body, response->body_size, &checked, error);
+    char *space = response->body_room ? response->body + response->body_size + 1 : NULL;
+    lathe_code code = lathe_json_read_in(response->body, response->body_size, space,
+                                         response->body_room, &checked, error);
     if (!code)
         code = lathe_shape_finish(&shape);
     if (code == LATHE_OK || code == LATHE_HOST || code == LATHE_MEMORY)

@@ -182,23 +182,21 @@ static lathe_slot member_slot(const lathe_shape *shape, const lathe_level *level
                               size_t size)
 {
     static const struct {
-        lathe_slot object;
+        lathe_slot object, slot;
         const char *name;
-        lathe_slot slot;
+        size_t size;
     } members[] = {
-        {LATHE_SLOT_TOP, "messages", LATHE_SLOT_MESSAGES},
-        {LATHE_SLOT_TOP, "system", LATHE_SLOT_SYSTEM},
-        {LATHE_SLOT_TOP, "usage", LATHE_SLOT_USAGE},
-        {LATHE_SLOT_TOP, "variable_values", LATHE_SLOT_VALUES},
-        {LATHE_SLOT_MESSAGE, "role", LATHE_SLOT_ROLE},
-        {LATHE_SLOT_MESSAGE, "content", LATHE_SLOT_CONTENT},
-        {LATHE_SLOT_BLOCK, "type", LATHE_SLOT_TYPE},
-        {LATHE_SLOT_BLOCK, "text", LATHE_SLOT_TEXT},
+#define ROW(object, slot, name) {LATHE_SLOT_##object, LATHE_SLOT_##slot, name, sizeof(name) - 1}
+        ROW(TOP, MESSAGES, "messages"), ROW(TOP, SYSTEM, "system"),
+        ROW(TOP, USAGE, "usage"),       ROW(TOP, VALUES, "variable_values"),
+        ROW(MESSAGE, ROLE, "role"),     ROW(MESSAGE, CONTENT, "content"),
+        ROW(BLOCK, TYPE, "type"),       ROW(BLOCK, TEXT, "text"),
+#undef ROW
     };
     if (level->slot == LATHE_SLOT_VALUES)
         return LATHE_SLOT_VALUE;
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-        if (members[i].object == level->slot && strlen(members[i].name) == size &&
+        if (members[i].object == level->slot && members[i].size == size &&
             !memcmp(members[i].name, data, size))
             return members[i].slot == LATHE_SLOT_VALUES && !shape->templatize ? LATHE_SLOT_ANY
                                                                               : members[i].slot;

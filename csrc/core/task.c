@@ -526,6 +526,7 @@ static lathe_code finish(const lathe_task *task, lathe_response *response, const
     lathe_free(response->body);
     response->body = body;
     response->body_size = strlen(body);
+    response->body_room = 0;
     if (!steal(task->answers, &response->answers) || !steal(task->notes, &response->notes))
         return LATHE_MEMORY;
     redact(response, response->answers, strlen(response->answers));

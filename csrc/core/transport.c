@@ -21,8 +21,16 @@ enum { MOST_HEAD_BYTES = 256 * 1024, MOST_LINES = 1000, MOST_INTERIM = 100, MOST
 /* So much is set aside for the lines of a head. */
 enum { USUAL_HEAD = 512 };
 
+/* What libcurl reads at once. Large reads save time where answers are long, and cost memory in each
+ * of many calls in flight. */
+static const long short_read = 8192, long_read = 65536;
+
 /* libcurl's own limit on connecting comes this much later than ours, which names the phase. */
 static const double connect_grace = 1;
+
+/* A body that needs more gets its room as it comes, for a number alone costs nobody a gigabyte; and
+ * one that needs less, which comes in a piece or two. */
+static const size_t least_expected = (size_t)32 << 10, most_expected = (size_t)16 << 20;
 
 /* ---- What engines share ---------------------------------------------------------------------- */
 
@@ -165,6 +173,9 @@ static size_t take_framing(lathe_exchange *exchange, const char *line, size_t si
         if (!is_digits(&value) || value.size > MOST_DIGITS)
             return stop(exchange, LATHE_STOP_MALFORMED, "its Content-Length is no usable number");
         exchange->sized = true;
+        exchange->announced = 0;
+        for (size_t i = 0; i < value.size; i++)
+            exchange->announced = exchange->announced * 10 + (size_t)(value.data[i] - '0');
     } else if (header_is(line, size, "transfer-encoding", &value)) {
         /* libcurl knows others, which do not tell where the body ends. */
         if (!text_is(&value, "chunked"))
@@ -202,6 +213,7 @@ static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size
         return stop(exchange, LATHE_STOP_MALFORMED, "it has a status line within its headers");
     exchange->in_head = true;
     lathe_buf_clear(&exchange->head);
+    exchange->announced = 0;
     exchange->sized = exchange->chunked = exchange->gzipped = exchange->odd_encoding = false;
     /* Without TLS there is no HTTP/2, whatever the line says. */
     exchange->old_http = !exchange->settings->https || (size > 5 && line[5] == '1');
@@ -259,6 +271,18 @@ static size_t receive_header(char *line, size_t unit, size_t count, void *self)
     return take_framing(exchange, line, size);
 }
 
+/* Room for a body as long as announced, and for the reader to undo its escapes behind it: one block
+ * of that size, of which no page is touched before it is needed, does not grow, and has the C
+ * library keep enough memory for the next such answer. */
+static lathe_code expect_body(lathe_exchange *exchange)
+{
+    size_t room = 2 * exchange->announced;
+    if (exchange->gunzip || exchange->body.data || room < least_expected || room > most_expected ||
+        room > exchange->body.ceiling)
+        return LATHE_OK;
+    return lathe_buf_reserve(&exchange->body, room);
+}
+
 static size_t receive_body(char *data, size_t unit, size_t count, void *self)
 {
     lathe_exchange *exchange = self;
@@ -267,9 +291,11 @@ static size_t receive_body(char *data, size_t unit, size_t count, void *self)
     exchange->body_seen = true;
     if (exchange->skip_body)
         return size;
-    lathe_code code = exchange->gunzip
-                          ? lathe_gunzip_feed(exchange->gunzip, data, size, &exchange->body)
-                          : lathe_buf_append(&exchange->body, data, size);
+    lathe_code code = expect_body(exchange);
+    if (!code && exchange->gunzip)
+        code = lathe_gunzip_feed(exchange->gunzip, data, size, &exchange->body);
+    else if (!code)
+        code = lathe_buf_append(&exchange->body, data, size);
     if (code == LATHE_TOO_LARGE)
         return stop(exchange, LATHE_STOP_BODY, NULL);
     if (code == LATHE_CONNECTION)
@@ -300,6 +326,7 @@ static void note_end(lathe_exchange *exchange, bool answered)
         curl_easy_getinfo(exchange->easy, CURLINFO_HTTP_VERSION, &version);
         server->carries = version >= CURL_HTTP_VERSION_2_0 ? LATHE_CARRIES_MANY : LATHE_CARRIES_ONE;
     }
+    server->long_answers = exchange->body.size > (size_t)long_read;
     if (!exchange->connected)
         server->unreachable = true;
 }
@@ -456,8 +483,8 @@ static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
                                  const lathe_server *server)
 {
     SET(CURLOPT_NOSIGNAL, 1L);
-    /* Each transfer has both for itself, and newer versions touch all of it. */
-    SET(CURLOPT_BUFFERSIZE, 8192L);
+    /* Each transfer has it for itself, and newer versions touch all of it; so with what is read in,
+     * see set_request. */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, upload_buffer(outgoing));
 #if LIBCURL_VERSION_NUM >= 0x075700
     SET(CURLOPT_QUICK_EXIT, 1L); /* else a hanging name look-up freezes everybody */
@@ -487,6 +514,7 @@ static lathe_code set_request(CURL *easy, lathe_exchange *exchange, const lathe_
     SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)outgoing->body_size);
     SET(CURLOPT_HEADERFUNCTION, receive_header);
     SET(CURLOPT_HEADERDATA, exchange);
+    SET(CURLOPT_BUFFERSIZE, exchange->server->long_answers ? long_read : short_read);
     SET(CURLOPT_WRITEFUNCTION, receive_body);
     SET(CURLOPT_WRITEDATA, exchange);
     SET(CURLOPT_PREREQFUNCTION, before_request);
@@ -771,6 +799,7 @@ static lathe_code take_answer(lathe_exchange *exchange, lathe_answer *answer)
     answer->status = exchange->status;
     const char *head = exchange->head.data ? exchange->head.data : "";
     lathe_code code = lathe_headers_parse(&answer->headers, head, exchange->head.size);
+    answer->body_room = exchange->body.capacity - exchange->body.size;
     if (!code && !(answer->body = lathe_buf_steal(&exchange->body, &answer->body_size)))
         code = LATHE_MEMORY;
     return code;

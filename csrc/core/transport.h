@@ -45,6 +45,7 @@ typedef struct lathe_server {
     const struct lathe_exchange *first; /* an attempt under way that is connected, or NULL */
     int first_port;                     /* the local end of its connection */
     unsigned long heard;                /* pieces of answers that have come */
+    bool long_answers;                  /* the last one was */
 } lathe_server;
 
 /* What an attempt sends. Borrowed until the attempt ends. */
@@ -88,8 +89,9 @@ typedef struct lathe_exchange {
     int status;
     unsigned interim, lines;
     size_t head_bytes;
-    lathe_buf head; /* the final answer's header lines */
-    lathe_buf body; /* decoded */
+    size_t announced; /* bytes of the body by its Content-Length; 0 when there is none */
+    lathe_buf head;   /* the final answer's header lines */
+    lathe_buf body;   /* decoded */
     lathe_gunzip *gunzip;
 } lathe_exchange;
 
@@ -98,7 +100,7 @@ typedef struct lathe_answer {
     int status;
     lathe_headers headers;
     char *body;
-    size_t body_size;
+    size_t body_size, body_room; /* of the block, behind the body and its NUL */
 } lathe_answer;
 
 void lathe_answer_clear(lathe_answer *answer);

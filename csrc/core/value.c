@@ -2,28 +2,91 @@
 
 #include <string.h>
 
-/* Bytes of the sequence at `text`, 0 when it is not valid. */
-static size_t sequence(const unsigned char *text, size_t size)
+/* ---- UTF-8 ----
+ *
+ * An automaton whose states are the places of bits in one number per byte: shifted by the old
+ * state, that number has the new one in its last 6 bits. Its time does not depend on the text. */
+enum {
+    WRONG = 0, /* so that what is not told leads there */
+    WHOLE = 6, /* between characters */
+    TAIL_1 = 12,
+    TAIL_2 = 18,
+    TAIL_3 = 24,
+    AFTER_E0 = 30, /* 80 to 9F would be overlong */
+    AFTER_ED = 36, /* A0 to BF would be surrogates */
+    AFTER_F0 = 42, /* 80 to 8F would be overlong */
+    AFTER_F4 = 48, /* 90 to BF would be too large */
+};
+
+#define GO(from, to) ((uint64_t)(to) << (from))
+#define TAIL         (GO(TAIL_1, WHOLE) | GO(TAIL_2, TAIL_1) | GO(TAIL_3, TAIL_2))
+
+#define TWICE(row)    row, row
+#define FOURFOLD(row) TWICE(row), TWICE(row)
+#define BY_16(row)    FOURFOLD(row), FOURFOLD(row), FOURFOLD(row), FOURFOLD(row)
+
+static const uint64_t moves[256] = {
+    /* 00 */ BY_16(GO(WHOLE, WHOLE)),
+    BY_16(GO(WHOLE, WHOLE)),
+    BY_16(GO(WHOLE, WHOLE)),
+    /* 30 */ BY_16(GO(WHOLE, WHOLE)),
+    BY_16(GO(WHOLE, WHOLE)),
+    BY_16(GO(WHOLE, WHOLE)),
+    /* 60 */ BY_16(GO(WHOLE, WHOLE)),
+    BY_16(GO(WHOLE, WHOLE)),
+    /* 80 */ BY_16(TAIL | GO(AFTER_ED, TAIL_1) | GO(AFTER_F4, TAIL_2)),
+    /* 90 */ BY_16(TAIL | GO(AFTER_ED, TAIL_1) | GO(AFTER_F0, TAIL_2)),
+    /* A0 */ BY_16(TAIL | GO(AFTER_E0, TAIL_1) | GO(AFTER_F0, TAIL_2)),
+    /* B0 */ BY_16(TAIL | GO(AFTER_E0, TAIL_1) | GO(AFTER_F0, TAIL_2)),
+    /* C0 */ TWICE(WRONG),
+    TWICE(GO(WHOLE, TAIL_1)),
+    FOURFOLD(GO(WHOLE, TAIL_1)),
+    /* C8 */ FOURFOLD(GO(WHOLE, TAIL_1)),
+    FOURFOLD(GO(WHOLE, TAIL_1)),
+    BY_16(GO(WHOLE, TAIL_1)),
+    /* E0 */ GO(WHOLE, AFTER_E0),
+    TWICE(GO(WHOLE, TAIL_2)),
+    GO(WHOLE, TAIL_2),
+    /* E4 */ FOURFOLD(GO(WHOLE, TAIL_2)),
+    FOURFOLD(GO(WHOLE, TAIL_2)),
+    GO(WHOLE, TAIL_2),
+    /* ED */ GO(WHOLE, AFTER_ED),
+    TWICE(GO(WHOLE, TAIL_2)),
+    GO(WHOLE, AFTER_F0),
+    /* F1 */ TWICE(GO(WHOLE, TAIL_3)),
+    GO(WHOLE, TAIL_3),
+    GO(WHOLE, AFTER_F4),
+};
+
+static unsigned state_of(uint64_t state)
 {
-    unsigned char lead = text[0];
-    if (lead < 0x80)
-        return 1;
-    if (lead < 0xC2 || lead > 0xF4)
-        return 0;
-    size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-    if (size < length)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xC0) != 0x80)
-            return 0;
-    if ((lead == 0xE0 && text[1] < 0xA0) || (lead == 0xED && text[1] > 0x9F) ||
-        (lead == 0xF0 && text[1] < 0x90) || (lead == 0xF4 && text[1] > 0x8F))
-        return 0;
-    return length;
+    return state & 63;
+}
+
+static uint64_t move(uint64_t state, char byte)
+{
+    return moves[(unsigned char)byte] >> state_of(state);
+}
+
+static uint64_t move_by_4(uint64_t state, const char *bytes)
+{
+    return move(move(move(move(state, bytes[0]), bytes[1]), bytes[2]), bytes[3]);
+}
+
+/* Where the last whole character ends, when the one before `from` does there. */
+static size_t last_whole(const char *data, size_t from, size_t size)
+{
+    uint64_t state = WHOLE;
+    for (size_t i = from; i < size && state_of(state) != WRONG; i++) {
+        state = move(state, data[i]);
+        if (state_of(state) == WHOLE)
+            from = i + 1;
+    }
+    return from;
 }
 
 /* Eight ASCII bytes at once: most text is little else. */
-static bool is_ascii_word(const unsigned char *text)
+static bool is_ascii_word(const char *text)
 {
     uint64_t word;
     memcpy(&word, text, sizeof word);
@@ -32,15 +95,19 @@ static bool is_ascii_word(const unsigned char *text)
 
 size_t lathe_utf8_prefix(const char *data, size_t size)
 {
-    const unsigned char *text = (const unsigned char *)data;
-    size_t i = 0;
-    while (i < size) {
-        size_t step = size - i >= 8 && is_ascii_word(text + i) ? 8 : sequence(text + i, size - i);
-        if (!step)
-            break;
-        i += step;
+    size_t i = 0, whole = 0;
+    uint64_t state = WHOLE;
+    for (; size - i >= 8 && state_of(state) != WRONG; i += 8) {
+        if (state_of(state) == WHOLE) {
+            whole = i;
+            if (is_ascii_word(data + i))
+                continue;
+        }
+        state = move_by_4(move_by_4(state, data + i), data + i + 4);
     }
-    return i;
+    for (; i < size; i++)
+        state = move(state, data[i]);
+    return state_of(state) == WHOLE ? size : last_whole(data, whole, size);
 }
 
 bool lathe_utf8_valid(const char *data, size_t size)

@@ -264,8 +264,9 @@ void lathe_jansson_builder_clear(lathe_jansson_builder *builder);
 struct json_t *lathe_jansson_builder_take(lathe_jansson_builder *builder);
 lathe_sink lathe_jansson_sink(lathe_jansson_builder *builder);
 
-/* Reads one JSON text (RFC 8259, UTF-8, no BOM, integers within 64 bits, at most 2,048 levels) into
- * a sink. LATHE_RESPONSE_VALIDATION with a sentence that says what is wrong and at which byte. */
+/* Reads one JSON text (RFC 8259, UTF-8, no BOM, integers within 64 bits, at most 2,048 levels,
+ * of which a scalar is one) into a sink. LATHE_RESPONSE_VALIDATION with a sentence that says what
+ * is wrong and at which byte. */
 lathe_code lathe_json_read(const char *data, size_t size, const lathe_sink *sink,
                            lathe_error *error);
 
@@ -453,6 +454,8 @@ typedef struct lathe_response {
     double elapsed; /* seconds from the call's start to its end */
     char *body;
     size_t body_size;
+    size_t
+        body_room; /* of its block, behind the body and a NUL: what lathe_response_read works in */
     /* With a model; NULL without. Status, headers and request_id are then those of its last answer,
      * attempts and usage those of all. Each is JSON: a list of the bodies of its answers in order,
      * and a list of
@@ -466,7 +469,8 @@ typedef struct lathe_response {
 void lathe_response_free(lathe_response *response);
 
 /* Reads the body into the sink and checks it against the documented shape, no more: what else it
- * holds is passed on. LATHE_RESPONSE_VALIDATION says what is wrong and where. */
+ * holds is passed on. LATHE_RESPONSE_VALIDATION says what is wrong and where. One thread at a time
+ * reads a response. */
 lathe_code lathe_response_read(const lathe_response *response, const lathe_sink *sink,
                                lathe_error *error);
 

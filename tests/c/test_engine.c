@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -616,6 +617,20 @@ TEST(memory_of_a_success)
     check_memory(server_good(), 0, LATHE_OK);
 }
 
+/* One that gets its room when it begins. */
+TEST(memory_of_a_long_success)
+{
+    enum { PAD = 20000 };
+    size_t size = strlen(server_good_body) + PAD;
+    char *response = malloc(size + 100);
+    REQUIRE(response != NULL);
+    int head = snprintf(response, 100, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", size);
+    memcpy(response + head, server_good_body, strlen(server_good_body));
+    memset(response + head + strlen(server_good_body), ' ', PAD);
+    check_memory(response, (size_t)head + size, LATHE_OK);
+    free(response);
+}
+
 TEST(memory_of_a_refusal)
 {
     check_memory("HTTP/1.1 302 Found\r\nlocation: /x\r\nrequest-id: r\r\nContent-Length: 0\r\n\r\n",
@@ -646,4 +661,4 @@ TESTS(ENTRY(one_call), ENTRY(retries_until_it_works), ENTRY(gives_up_with_the_la
       ENTRY(close_ends_those_who_wait), ENTRY(close_with_nobody_waiting), ENTRY(copies),
       ENTRY(loop_steps_and_reaps), ENTRY(folded_first_header),
       ENTRY(signal_ends_a_wait_that_asks_for_it), ENTRY(fork_in_flight), ENTRY(memory_of_a_success),
-      ENTRY(memory_of_a_refusal), ENTRY(memory_of_gzip))
+      ENTRY(memory_of_a_long_success), ENTRY(memory_of_a_refusal), ENTRY(memory_of_gzip))

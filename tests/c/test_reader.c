@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reader.h"
 #include "support_alloc.h"
 #include "support_cases.h"
 #include "support_host.h"
@@ -126,6 +127,13 @@ TEST(depth_is_limited_to_2048)
 {
     char *text = nested(2048);
     expect_same(text, 4096);
+    text[2047] = '1'; /* a scalar is a level too */
+    text[2048] = ' ';
+    expect_same(text, 4096);
+    free(text);
+    text = nested(2049);
+    text[2048] = '1';
+    expect_refused(text, 4097, "2,048 levels");
     free(text);
     text = nested(2049);
     expect_refused(text, 4098, "2,048 levels");
@@ -235,6 +243,66 @@ TEST(jansson_agrees_on_damaged_texts)
         }
 }
 
+static void expect_agreement(const char *text, size_t size)
+{
+    json_t *expected = json_loadb(text, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    host_builder builder;
+    lathe_error error;
+    size_t room = size % 3 * size / 2; /* none, too little or enough */
+    char *space = malloc(room ? room : 1);
+    test_context("%.*s", (int)size, text);
+    lathe_error_init(&error);
+    host_builder_init(&builder, false);
+    lathe_code code = lathe_json_read_in(text, size, space, room, &builder.sink, &error);
+    json_t *built = code ? NULL : lathe_jansson_builder_take(&builder.inner);
+    CHECK(expected ? json_equal(built, expected) : code == LATHE_RESPONSE_VALIDATION);
+    json_decref(built);
+    json_decref(expected);
+    host_builder_clear(&builder);
+    lathe_error_clear(&error);
+    free(space);
+    test_context(NULL);
+}
+
+/* Strings are read by blocks: each thing that ends a run, at each place of one, alone and after an
+ * escape, with the end of the text near and far. */
+TEST(jansson_agrees_wherever_a_block_ends)
+{
+    static const char *const pieces[] = {"",
+                                         "\\n",
+                                         "\\\"",
+                                         "\\u00e9",
+                                         "\\ud83d\\udc4b",
+                                         "\\ud83d",
+                                         "\\u12",
+                                         "\\x",
+                                         "\xC3\xA9",
+                                         "\xC3",
+                                         "\xE2\x82\xAC",
+                                         "\xE2\x82",
+                                         "\xF0\x9F\x91\x8B",
+                                         "\xF0\x9F\x91",
+                                         "\xED\xA0\x80",
+                                         "\x80",
+                                         "\xFF",
+                                         "\n",
+                                         "\x1F",
+                                         "\x7F",
+                                         "\"",
+                                         "\\"};
+    static const char *const begins[] = {"\"", "\"\\t", "\"\xD0\x96"};
+    for (size_t begin = 0; begin < sizeof begins / sizeof *begins; begin++)
+        for (size_t piece = 0; piece < sizeof pieces / sizeof *pieces; piece++)
+            for (int before = 0; before < 40; before++)
+                for (int after = 0; after < 40; after += after < 20 ? 1 : 19) {
+                    char text[120];
+                    int size = snprintf(text, sizeof text, "%s%.*s%s%.*s\"", begins[begin], before,
+                                        "0123456789012345678901234567890123456789", pieces[piece],
+                                        after, "abcdefghijabcdefghijabcdefghijabcdefghij");
+                    expect_agreement(text, (size_t)size);
+                }
+}
+
 TEST(a_locale_with_a_comma_changes_nothing)
 {
     static const char *const names[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "ru_RU.UTF-8"};
@@ -258,4 +326,5 @@ TEST(a_locale_with_a_comma_changes_nothing)
 TESTS(ENTRY(what_is_json_is_read), ENTRY(what_is_no_json_is_refused),
       ENTRY(depth_is_limited_to_2048), ENTRY(nul_passes_in_strings),
       ENTRY(every_allocation_and_every_callback_fails_once), ENTRY(jansson_agrees_on_random_texts),
-      ENTRY(jansson_agrees_on_damaged_texts), ENTRY(a_locale_with_a_comma_changes_nothing))
+      ENTRY(jansson_agrees_on_damaged_texts), ENTRY(jansson_agrees_wherever_a_block_ends),
+      ENTRY(a_locale_with_a_comma_changes_nothing))

@@ -215,6 +215,92 @@ TEST(sizes)
                "larger than 999 bytes");
 }
 
+/* ---- Long answers ---------------------------------------------------------------------------- */
+
+#define LINE "a \"quoted\" line\n"
+
+/* An answer whose text is that many lines; *size: of its body. */
+static char *long_answer(size_t lines, bool chunked, size_t *size)
+{
+    static const char begin[] = "{\"system\":\"\",\"usage\":{},\"messages\":[{\"role\":\"user\","
+                                "\"content\":\"";
+    static const char line[] = "a \\\"quoted\\\" line\\n", end[] = "\"}]}";
+    *size = strlen(begin) + lines * strlen(line) + strlen(end);
+    char *text = malloc(*size + 200);
+    if (!text)
+        abort();
+    char *at = text + snprintf(text, 200,
+                               chunked ? OK_HEAD "Transfer-Encoding: chunked\r\n\r\n%zx\r\n"
+                                       : OK_HEAD "Content-Length: %zu\r\n\r\n",
+                               *size);
+    at = (char *)memcpy(at, begin, strlen(begin)) + strlen(begin);
+    for (; lines; lines--)
+        at = (char *)memcpy(at, line, strlen(line)) + strlen(line);
+    snprintf(at, 50, "%s%s", end, chunked ? "\r\n0\r\n\r\n" : "");
+    return text;
+}
+
+static void check_lines(const lathe_response *response, size_t lines)
+{
+    lathe_jansson_builder builder;
+    lathe_jansson_builder_init(&builder);
+    lathe_sink sink = lathe_jansson_sink(&builder);
+    CHECK_CODE(lathe_response_read(response, &sink, &error), LATHE_OK);
+    json_t *built = lathe_jansson_builder_take(&builder);
+    const json_t *messages = json_object_get(built, "messages");
+    const json_t *content = json_object_get(json_array_get(messages, 0), "content");
+    const char *text = json_string_value(content);
+    size_t wrong = text ? 0 : 1;
+    CHECK_INT(json_string_length(content), lines * strlen(LINE));
+    for (size_t i = 0; text && i < lines; i++)
+        wrong += memcmp(text + i * strlen(LINE), LINE, strlen(LINE)) != 0;
+    CHECK_INT(wrong, 0);
+    json_decref(built);
+    lathe_jansson_builder_clear(&builder);
+}
+
+static void check_long_answer(lathe_client *client, size_t lines)
+{
+    lathe_request request;
+    lathe_response *response = NULL;
+    request_init(&request);
+    CHECK_CODE(lathe_call_run(client, &request, NULL, &response, &error), LATHE_OK);
+    if (response) { /* twice: the body is as it came */
+        check_lines(response, lines);
+        check_lines(response, lines);
+    }
+    lathe_response_free(response);
+    request_clear(&request);
+    lathe_error_clear(&error);
+}
+
+/* Bodies that are given room when they begin and that are not, in small pieces and in large ones.
+ */
+TEST(long_answers)
+{
+    static const size_t lines[] = {500, 2000, 9000, 20000, 20000, 1, 500};
+    enum { COUNT = sizeof lines / sizeof *lines };
+    server_step steps[COUNT] = {{0}};
+    char *texts[COUNT];
+    size_t size, most = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        texts[i] = long_answer(lines[i], i == 2 || i == 4, &size);
+        steps[i] = (server_step){texts[i], 0, SERVER_KEEP};
+        most = size > most ? size : most;
+    }
+    server *s = server_new(steps, COUNT);
+    lathe_client_options options = client_options(server_url(s));
+    options.max_response_bytes = most + most / 2; /* less than is asked for at once */
+    lathe_client *client = client_with(&options);
+    REQUIRE(client != NULL);
+    for (size_t i = 0; i < COUNT; i++)
+        check_long_answer(client, lines[i]);
+    lathe_client_free(client);
+    server_free(s);
+    for (size_t i = 0; i < COUNT; i++)
+        free(texts[i]);
+}
+
 /* ---- Before an answer ------------------------------------------------------------------------ */
 
 /* Listens and never accepts: the kernel connects, and takes what its buffers hold. */
@@ -429,7 +515,7 @@ TEST(dates)
     CHECK(isnan(lathe_http_date("soon", "Thu, 01 Jan 1970 00:01:00 GMT")));
 }
 
-TESTS(ENTRY(framing), ENTRY(statuses), ENTRY(encodings), ENTRY(sizes),
+TESTS(ENTRY(framing), ENTRY(statuses), ENTRY(encodings), ENTRY(sizes), ENTRY(long_answers),
       ENTRY(a_request_that_is_not_taken), ENTRY(nobody_there), ENTRY(a_name_that_nobody_has),
       ENTRY(a_proxy_for_plain_http), ENTRY(a_proxy_for_https), ENTRY(no_tls_where_it_is_wanted),
       ENTRY(certificates_that_are_gone), ENTRY(dates))

@@ -98,6 +98,22 @@ def answers() -> Iterator[bytes]:
         yield b"\0\0" + b"[" * depth + b"]" * depth
 
 
+def reader() -> Iterator[bytes]:
+    for case in cases("round_trips"):
+        yield as_json(case["response"])
+        yield json.dumps(case["response"], ensure_ascii=False, indent=1).encode()
+    text = (
+        'A line of text.\nA "quote", \u0441\u043b\u043e\u0432\u043e, \u8bed\u8a00 \U0001f44b\n' * 9
+    )
+    for value in text, {"a": text, "b": {"a": [1, -2.5e-3, True, None]}}:
+        yield json.dumps(value).encode()
+        yield json.dumps(value, ensure_ascii=False).encode()
+    for depth in 2047, 2048, 2049:
+        yield b"[" * depth + b"]" * depth
+        yield b"[" * depth + b"1" + b"]" * depth
+        yield b'{"":' * depth + b"{}" + b"}" * depth
+
+
 def errors() -> Iterator[bytes]:
     sent = b'\xfe{"task":"hello world of prompts"}'
     for case in cases("recorded_requests"):
@@ -175,6 +191,7 @@ TARGETS = (
     headers,
     messages,
     model_answer,
+    reader,
     requests,
     settings,
     spans,
