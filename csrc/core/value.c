@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "words.h"
+
 /* ---- UTF-8 ----
  *
  * An automaton whose states are the places of bits in one number per byte: shifted by the old
@@ -88,9 +90,7 @@ static size_t last_whole(const char *data, size_t from, size_t size)
 /* Eight ASCII bytes at once: most text is little else. */
 static bool is_ascii_word(const char *text)
 {
-    uint64_t word;
-    memcpy(&word, text, sizeof word);
-    return !(word & UINT64_C(0x8080808080808080));
+    return !(lathe_word(text) & LATHE_EACH_BYTE(0x80));
 }
 
 size_t lathe_utf8_prefix(const char *data, size_t size)
@@ -115,12 +115,22 @@ bool lathe_utf8_valid(const char *data, size_t size)
     return lathe_utf8_prefix(data, size) == size;
 }
 
+/* Bytes of a word that go on with a character: 10 and six bits. The product's top byte is
+ * their sum. */
+static size_t count_tails(uint64_t word)
+{
+    uint64_t ones = word >> 7 & ~(word >> 6) & LATHE_EACH_BYTE(1);
+    return (size_t)(ones * LATHE_EACH_BYTE(1) >> 56);
+}
+
 size_t lathe_utf8_length(const char *data, size_t size)
 {
-    size_t length = 0;
-    for (size_t i = 0; i < size; i++)
-        length += ((unsigned char)data[i] & 0xC0) != 0x80;
-    return length;
+    size_t tails = 0, i = 0;
+    for (; size - i >= LATHE_WORD; i += LATHE_WORD)
+        tails += count_tails(lathe_word(data + i));
+    for (; i < size; i++)
+        tails += ((unsigned char)data[i] & 0xC0) == 0x80;
+    return size - tails;
 }
 
 lathe_code lathe_sink_key(const lathe_sink *sink, const char *key)

@@ -79,6 +79,21 @@ TEST(the_prefix_ends_where_the_fault_begins)
     CHECK(lathe_utf8_valid(NULL, 0));
 }
 
+TEST(the_length_counts_each_byte_that_begins_a_character)
+{
+    char text[300];
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)(unsigned char)(i * 37); /* every byte, in no order */
+    for (size_t start = 0; start < 16; start++)
+        for (size_t size = 0; size < sizeof text - start; size++) {
+            size_t length = 0;
+            for (size_t i = start; i < start + size; i++)
+                length += ((unsigned char)text[i] & 0xC0) != 0x80;
+            if (!CHECK_INT(lathe_utf8_length(text + start, size), (long long)length))
+                return;
+        }
+}
+
 TEST(sink_helpers)
 {
     host_builder builder;
@@ -96,4 +111,5 @@ TEST(sink_helpers)
 }
 
 TESTS(ENTRY(every_code_point), ENTRY(no_other_sequence_is_valid),
-      ENTRY(the_prefix_ends_where_the_fault_begins), ENTRY(sink_helpers))
+      ENTRY(the_prefix_ends_where_the_fault_begins),
+      ENTRY(the_length_counts_each_byte_that_begins_a_character), ENTRY(sink_helpers))
