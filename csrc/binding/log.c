@@ -13,14 +13,11 @@ static PyObject *loaded(const char *name)
     return module;
 }
 
-/* A new reference; NULL without an exception while there is no logging. */
 static PyObject *find_heard(void)
 {
-    PyObject *logging = loaded("logging");
-    PyObject *module = logging ? PyImport_ImportModule("promptlathe._log") : NULL;
+    PyObject *module = PyImport_ImportModule("promptlathe._log");
     PyObject *function = module ? lathe_py_attribute(module, "heard") : NULL;
     Py_XDECREF(module);
-    Py_XDECREF(logging);
     return function;
 }
 
@@ -36,7 +33,7 @@ static PyObject *keep_heard(lathe_py_state *state, PyObject *found)
     return function;
 }
 
-/* The same, looked up once. */
+/* Looked up once. */
 static PyObject *get_heard(lathe_py_state *state)
 {
     PyObject *function = keep_heard(state, NULL);
@@ -50,9 +47,11 @@ static PyObject *get_heard(lathe_py_state *state)
 
 PyObject *lathe_py_log_open(lathe_py_state *state, int *failed)
 {
-    PyObject *heard = get_heard(state);
+    PyObject *logging = loaded("logging"); /* it is no more when the interpreter ends */
+    PyObject *heard = logging ? get_heard(state) : NULL;
     PyObject *log = heard ? PyObject_CallNoArgs(heard) : NULL;
     Py_XDECREF(heard);
+    Py_XDECREF(logging);
     *failed = !log && PyErr_Occurred();
     return log;
 }

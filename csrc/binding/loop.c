@@ -185,10 +185,12 @@ static PyObject *pending_await(PyObject *object)
         PyErr_SetString(PyExc_TypeError, "this call has no future to be awaited");
         return NULL;
     }
-    PyObject *wait = await(self->future), *before = self->wait;
-    self->wait = wait;
-    Py_XDECREF(before);
-    return wait ? Py_NewRef(object) : NULL;
+    if (self->wait) {
+        PyErr_SetString(PyExc_RuntimeError, "this call is already awaited");
+        return NULL;
+    }
+    self->wait = await(self->future);
+    return self->wait ? Py_NewRef(object) : NULL;
 }
 
 /* Whoever waited does so no more; an exception that is set stays. */

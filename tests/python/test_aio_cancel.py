@@ -185,6 +185,49 @@ def test_a_closed_coroutine_cancels_its_call() -> None:
         asyncio.run(main())
 
 
+def test_a_call_is_awaited_once_and_by_one() -> None:
+    """What the methods await refuses a second wait as a coroutine does, and the first goes on."""
+
+    async def main(server: RawServer) -> None:
+        async with client_of(server) as client:
+            call = client._call(0, False, (TASK, None, ..., ..., (), None, ..., ..., ..., ...))
+            with pytest.raises(RuntimeError, match="not awaited"):
+                next(call)
+
+            async def wait() -> Any:
+                return await call
+
+            first, second = await asyncio.gather(wait(), wait(), return_exceptions=True)
+            assert first["messages"]
+            assert "already awaited" in str(second)
+            with pytest.raises(RuntimeError, match="already awaited"):
+                await call
+
+    with RawServer(serve) as server:
+        asyncio.run(main(server))
+
+
+@pytest.mark.parametrize("end", ["throw", "close"])
+def test_what_ends_a_wait_cancels_the_call(end: str) -> None:
+    """Whoever drives coroutines otherwise than asyncio's tasks: by the methods of an iterator."""
+
+    async def main(server: RawServer) -> None:
+        async with client_of(server) as client:
+            call = client._call(0, False, (TASK, None, ..., ..., (), None, ..., ..., ..., ...))
+            wait = iter(call.__await__())
+            assert asyncio.isfuture(next(wait))
+            await came(server, 1)
+            if end == "throw":
+                with pytest.raises(KeyError, match="mine"):
+                    call.throw(KeyError("mine"))
+            else:
+                call.close()
+            await gone(server)
+
+    with RawServer(hold()) as server:
+        asyncio.run(main(server))
+
+
 def test_a_thousand_calls_cancelled_at_random() -> None:
     """Each task ends as it was told to; nobody else's result is lost; all is given back."""
     chance = random.Random(4)

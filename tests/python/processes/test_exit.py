@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+from canned import Canned
 from faults.raw_server import PATIENCE
 from faults.tls import Authority
 
@@ -138,6 +141,33 @@ def test_destructor_that_calls(driver: str, authority: Authority, start: Start) 
         enter(program, stage)
         assert program.hear() == "late"
         assert program.end() == 0
+
+
+BEHIND_LOGGING = """
+import logging, os, sys
+from promptlathe import Client
+
+class Late:
+    def __init__(self):
+        self.client, self.write = Client("a-key", base_url=sys.argv[1]), os.write
+        self.client.generate("in time")
+
+    def __del__(self):
+        try:
+            self.client.generate("late")
+            self.write(1, b"late")
+        except BaseException as error:
+            self.write(2, repr(error).encode())
+
+logging.late = Late()
+"""
+
+
+def test_destructor_that_calls_when_logging_is_gone() -> None:
+    with Canned() as server:
+        command = [sys.executable, "-c", BEHIND_LOGGING, server.url("good-2000")]
+        done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"late", b"")
 
 
 @each_driver
