@@ -65,6 +65,23 @@ static int add_names(lathe_py_state *state)
     return 0;
 }
 
+/* A dict of two members, the second still None. */
+static PyObject *make_model(PyObject *const *name, int key, int value, int open)
+{
+    return Py_BuildValue("{OOOO}", name[key], name[value], name[open], Py_None);
+}
+
+static int add_models(lathe_py_state *state)
+{
+    enum { ROLE = LATHE_NAME_role, CONTENT = LATHE_NAME_content, TEXT = LATHE_NAME_text };
+    PyObject *const *name = state->names;
+    if (!(state->user_model = make_model(name, ROLE, LATHE_NAME_user, CONTENT)) ||
+        !(state->assistant_model = make_model(name, ROLE, LATHE_NAME_assistant, CONTENT)) ||
+        !(state->block_model = make_model(name, LATHE_NAME_type, TEXT, TEXT)))
+        return -1;
+    return 0;
+}
+
 static int add_types(PyObject *module, lathe_py_state *state)
 {
     static PyType_Spec *const specs[] = {
@@ -83,7 +100,8 @@ static int add_types(PyObject *module, lathe_py_state *state)
 static int exec_module(PyObject *module)
 {
     lathe_py_state *state = PyModule_GetState(module);
-    if (add_names(state) || lathe_py_add_exceptions(module, state) || add_types(module, state))
+    if (add_names(state) || add_models(state) || lathe_py_add_exceptions(module, state) ||
+        add_types(module, state))
         return -1;
     if (PyModule_AddFunctions(module, lathe_py_rules) ||
         PyModule_AddFunctions(module, lathe_py_functions))

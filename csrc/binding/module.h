@@ -20,7 +20,7 @@
     X(RawResponse, lathe_py_raw_response_spec)                                                     \
     X(Timeout, lathe_py_timeout_spec)
 
-/* Keys that results repeat; each is made once. */
+/* Keys and roles that results repeat; each is made once. */
 #define LATHE_NAMES(X)                                                                             \
     X(role)                                                                                        \
     X(content)                                                                                     \
@@ -40,7 +40,9 @@
     X(got)                                                                                         \
     X(limit)                                                                                       \
     X(remaining)                                                                                   \
-    X(reset)
+    X(reset)                                                                                       \
+    X(user)                                                                                        \
+    X(assistant)
 
 enum {
 #define LATHE_ENUMERATE(name, spec) LATHE_TYPE_##name,
@@ -61,8 +63,11 @@ typedef struct lathe_py_state {
     PyObject *types[LATHE_TYPE_COUNT];
     PyObject *exceptions[LATHE_EXCEPTION_COUNT];
     PyObject *names[LATHE_NAME_COUNT];
-    PyObject *default_client; /* a Client, from the first call of a module function on */
-    PyObject *heard;          /* promptlathe._log.heard, once logging is there */
+    PyObject *user_model;      /* {"role": "user", "content": None}, to be copied */
+    PyObject *assistant_model; /* the same with "assistant" */
+    PyObject *block_model;     /* {"type": "text", "text": None} */
+    PyObject *default_client;  /* a Client, from the first call of a module function on */
+    PyObject *heard;           /* promptlathe._log.heard, once logging is there */
 } lathe_py_state;
 
 #define LATHE_TYPE(state, name)      ((state)->types[LATHE_TYPE_##name])

@@ -222,12 +222,47 @@ static lathe_code source_member(void *self, const void *object, lathe_cursor *cu
     return LATHE_OK;
 }
 
+/* The first of the names that is the key's and has no value yet, or `count`. */
+static size_t find_name(PyObject *key, const char *const *names, size_t count, const void **values)
+{
+    if (source_kind(NULL, key) != LATHE_KIND_STRING)
+        return count;
+    for (size_t i = 0; i < count; i++)
+        if (!values[i] && PyUnicode_CompareWithASCIIString(key, names[i]) == 0)
+            return i;
+    return count;
+}
+
+/* Holds the values alone: the keys are not handed out. */
+static lathe_code source_find(void *self, const void *object, const char *const *names,
+                              size_t count, const void **values, bool *others)
+{
+    lathe_py_source *source = self;
+    lathe_code code = reserve(source, count);
+    if (code)
+        return code;
+    lathe_py_lock lock;
+    lathe_py_lock_begin(&lock, (PyObject *)object);
+    Py_ssize_t position = 0;
+    PyObject *key, *value;
+    while (PyDict_Next((PyObject *)object, &position, &key, &value)) {
+        size_t name = find_name(key, names, count, values);
+        if (name < count)
+            values[name] = source->held[source->count++] = Py_NewRef(value);
+        else
+            *others = true;
+    }
+    lathe_py_lock_end(&lock);
+    return LATHE_OK;
+}
+
 static const lathe_source_table source_table = {
     .kind = source_kind,
     .text = source_text,
     .length = source_length,
     .item = source_item,
     .member = source_member,
+    .find = source_find,
 };
 
 lathe_source lathe_py_source_of(lathe_py_source *source)
@@ -386,6 +421,44 @@ static lathe_code sink_pass(void *self, const void *value)
     return put(self, Py_NewRef(object));
 }
 
+/* A copy takes a dict's table over as a whole. Gives up the reference to the value. */
+static PyObject *copy_with(PyObject *model, PyObject *key, PyObject *value)
+{
+    PyObject *copy = value ? PyDict_Copy(model) : NULL;
+    if (copy && PyDict_SetItem(copy, key, value))
+        Py_CLEAR(copy);
+    Py_XDECREF(value);
+    return copy;
+}
+
+/* Most roles are given as the very string that the model has. */
+static PyObject *make_message(const lathe_py_state *state, bool assistant, PyObject *given)
+{
+    PyObject *model = assistant ? state->assistant_model : state->user_model;
+    PyObject *role = state->names[assistant ? LATHE_NAME_assistant : LATHE_NAME_user];
+    if (!given || given == role)
+        return PyDict_Copy(model);
+    return copy_with(model, state->names[LATHE_NAME_role], PyUnicode_FromObject(given));
+}
+
+static lathe_code sink_begin_message(void *self, bool assistant, const void *given)
+{
+    lathe_py_sink *sink = self;
+    lathe_code code = begin(sink, make_message(sink->state, assistant, (PyObject *)given));
+    if (code)
+        return code;
+    sink->frames[sink->depth - 1].key = Py_NewRef(sink->state->names[LATHE_NAME_content]);
+    return begin(sink, PyList_New(0));
+}
+
+static lathe_code sink_text_block(void *self, const char *data, size_t size, const void *given)
+{
+    const lathe_py_state *state = ((lathe_py_sink *)self)->state;
+    PyObject *text = given ? PyUnicode_FromObject((PyObject *)given)
+                           : PyUnicode_DecodeUTF8(data, (Py_ssize_t)size, NULL);
+    return put(self, copy_with(state->block_model, state->names[LATHE_NAME_text], text));
+}
+
 static const lathe_sink_table sink_table = {
     .null = sink_null,
     .boolean = sink_boolean,
@@ -398,6 +471,8 @@ static const lathe_sink_table sink_table = {
     .end = sink_end,
     .pass = sink_pass,
     .host = &source_table,
+    .begin_message = sink_begin_message,
+    .text_block = sink_text_block,
 };
 
 lathe_sink lathe_py_sink_of(lathe_py_sink *sink)

@@ -285,16 +285,9 @@ static lathe_code feed_turn(const lathe_sink *sink, bool human, lathe_text text)
 {
     if (!text.size)
         return LATHE_OK;
-    lathe_code code = sink->table->begin_object(sink->self);
+    lathe_code code = lathe_sink_begin_message(sink, !human, NULL);
     if (!code)
-        code = human ? lathe_sink_member(sink, "role", "user", 4)
-                     : lathe_sink_member(sink, "role", "assistant", 9);
-    if (!code)
-        code = lathe_sink_key(sink, "content");
-    if (!code)
-        code = sink->table->begin_list(sink->self);
-    if (!code)
-        code = lathe_sink_text_block(sink, text.data, text.size);
+        code = lathe_sink_text_block(sink, text, NULL);
     if (!code)
         code = sink->table->end(sink->self);
     return code ? code : sink->table->end(sink->self);

@@ -141,6 +141,9 @@ lathe_code lathe_json_string(lathe_buf *out, const char *data, size_t size)
 
 /* ---- The sink -------------------------------------------------------------------------------- */
 
+/* Writes JSON that is always the same. */
+#define FIXED(writer, text) lathe_buf_append((writer)->out, text, sizeof(text) - 1)
+
 static lathe_code write_comma(lathe_json_writer *writer)
 {
     lathe_code code = writer->comma ? lathe_buf_append(writer->out, ",", 1) : LATHE_OK;
@@ -227,18 +230,33 @@ static lathe_code write_key(void *self, const char *data, size_t size)
     return code ? code : lathe_buf_append(writer->out, ":", 1);
 }
 
-lathe_code lathe_json_piece(lathe_json_writer *writer, const lathe_json_fixed *piece)
+static lathe_code write_begin_message(void *self, bool assistant, const void *given)
 {
-    const size_t levels = strlen(piece->closers);
-    if (levels > sizeof writer->closers - writer->depth)
+    lathe_json_writer *writer = self;
+    (void)given;
+    if (sizeof writer->closers - writer->depth < 2)
         return LATHE_TOO_LARGE;
     lathe_code code = write_comma(writer);
-    if (!code)
-        code = lathe_buf_append(writer->out, piece->text, piece->size);
-    memcpy(writer->closers + writer->depth, piece->closers, levels);
-    writer->depth += (unsigned)levels;
+    if (!code && assistant)
+        code = FIXED(writer, "{\"role\":\"assistant\",\"content\":[");
+    else if (!code)
+        code = FIXED(writer, "{\"role\":\"user\",\"content\":[");
+    writer->closers[writer->depth++] = '}';
+    writer->closers[writer->depth++] = ']';
     writer->comma = false;
     return code;
+}
+
+static lathe_code write_text_block(void *self, const char *data, size_t size, const void *given)
+{
+    lathe_json_writer *writer = self;
+    (void)given;
+    lathe_code code = write_comma(writer);
+    if (!code)
+        code = FIXED(writer, "{\"type\":\"text\",\"text\":");
+    if (!code)
+        code = lathe_json_string(writer->out, data, size);
+    return code ? code : FIXED(writer, "}");
 }
 
 static lathe_code write_end(void *self)
@@ -258,14 +276,11 @@ static const lathe_sink_table table = {
     .begin_object = write_begin_object,
     .key = write_key,
     .end = write_end,
+    .begin_message = write_begin_message,
+    .text_block = write_text_block,
 };
 
 lathe_sink lathe_json_sink(lathe_json_writer *writer)
 {
     return (lathe_sink){&table, writer};
-}
-
-lathe_json_writer *lathe_json_writer_of(const lathe_sink *sink)
-{
-    return sink->table == &table ? sink->self : NULL;
 }

@@ -22,18 +22,6 @@ typedef struct lathe_json_writer {
  */
 void lathe_json_writer_init(lathe_json_writer *writer, lathe_buf *out);
 lathe_sink lathe_json_sink(lathe_json_writer *writer);
-/* The writer behind a sink, or NULL when it is another's. */
-lathe_json_writer *lathe_json_writer_of(const lathe_sink *sink);
-
-/* JSON that is always the same, up to where a value is to follow. */
-typedef struct lathe_json_fixed {
-    const char *text;
-    size_t size;
-    const char *closers; /* of the levels that it opens, the outermost first */
-} lathe_json_fixed;
-
-/* Writes such a piece as a whole, where the sink would need many steps. */
-lathe_code lathe_json_piece(lathe_json_writer *writer, const lathe_json_fixed *piece);
 
 /* A quoted string; `data` is valid UTF-8. */
 lathe_code lathe_json_string(lathe_buf *out, const char *data, size_t size);

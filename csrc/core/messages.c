@@ -1,14 +1,12 @@
 #include "messages.h"
 
 #include "error.h"
-#include "json.h"
 #include "value.h"
 #include "walk.h"
 
 typedef struct walker {
     const lathe_source *source;
     const lathe_sink *sink;
-    lathe_json_writer *json; /* behind the sink, or NULL */
     lathe_faults *faults;
 } walker;
 
@@ -37,16 +35,6 @@ static const member_rule block_rule = {
     true,
 };
 
-#define FIXED(text, closers)                                                                       \
-    {                                                                                              \
-        text, sizeof(text) - 1, closers                                                            \
-    }
-
-static const lathe_json_fixed user_begins = FIXED("{\"role\":\"user\",\"content\":[", "}]");
-static const lathe_json_fixed assistant_begins =
-    FIXED("{\"role\":\"assistant\",\"content\":[", "}]");
-static const lathe_json_fixed block_begins = FIXED("{\"type\":\"text\",\"text\":", "}");
-
 /* Once a fault is known, what the sink holds is of no use, and it is fed no more. */
 static const lathe_sink *open_sink(const walker *walk)
 {
@@ -66,31 +54,17 @@ static lathe_code feed_end(const walker *walk)
 }
 
 /* The host's own string goes in as it is, where the sink is the host's too. */
-static lathe_code feed_string(const walker *walk, const void *string, lathe_text text)
+static const void *given(const walker *walk, const void *string)
 {
-    const lathe_sink *sink = walk->sink;
-    return string && lathe_same_host(walk->source, sink)
-               ? sink->table->pass(sink->self, string)
-               : sink->table->string(sink->self, text.data, text.size);
+    return lathe_same_host(walk->source, walk->sink) ? string : NULL;
 }
 
 /* `string` is the role as given, or NULL for a message that stands for a string. */
 static lathe_code feed_begin_message(const walker *walk, speaker role, const void *string)
 {
-    static const lathe_text names[] = {{"", 0}, {"user", 4}, {"assistant", 9}};
     const lathe_sink *sink = open_sink(walk);
-    if (!sink)
-        return LATHE_OK;
-    if (walk->json)
-        return lathe_json_piece(walk->json, role == ROLE_USER ? &user_begins : &assistant_begins);
-    lathe_code code = sink->table->begin_object(sink->self);
-    if (!code)
-        code = lathe_sink_key(sink, "role");
-    if (!code)
-        code = feed_string(walk, string, names[role]);
-    if (!code)
-        code = lathe_sink_key(sink, "content");
-    return code ? code : sink->table->begin_list(sink->self);
+    return sink ? lathe_sink_begin_message(sink, role == ROLE_ASSISTANT, given(walk, string))
+                : LATHE_OK;
 }
 
 static lathe_code feed_end_message(const walker *walk)
@@ -99,25 +73,10 @@ static lathe_code feed_end_message(const walker *walk)
     return code ? code : feed_end(walk);
 }
 
-static lathe_code feed_begin_block(const walker *walk, const lathe_sink *sink)
-{
-    if (walk->json)
-        return lathe_json_piece(walk->json, &block_begins);
-    lathe_code code = sink->table->begin_object(sink->self);
-    if (!code)
-        code = lathe_sink_member(sink, "type", "text", 4);
-    return code ? code : lathe_sink_key(sink, "text");
-}
-
 static lathe_code feed_block(const walker *walk, const void *string, lathe_text text)
 {
     const lathe_sink *sink = open_sink(walk);
-    if (!sink)
-        return LATHE_OK;
-    lathe_code code = feed_begin_block(walk, sink);
-    if (!code)
-        code = feed_string(walk, string, text);
-    return code ? code : sink->table->end(sink->self);
+    return sink ? lathe_sink_text_block(sink, text, given(walk, string)) : LATHE_OK;
 }
 
 static lathe_code missing(const walker *walk, const lathe_path *path, const char *what)
@@ -394,7 +353,7 @@ static lathe_code walk_plain(const walker *walk, const void *string, const lathe
 lathe_code lathe_messages_walk(const lathe_source *source, const void *messages, const char *path,
                                const lathe_sink *sink, lathe_faults *faults)
 {
-    walker walk = {source, sink, sink ? lathe_json_writer_of(sink) : NULL, faults};
+    walker walk = {source, sink, faults};
     lathe_path root = lathe_path_name(NULL, path);
     if (!messages)
         return missing(&walk, &root, "a list of messages, or a string");
@@ -409,7 +368,7 @@ lathe_code lathe_messages_walk(const lathe_source *source, const void *messages,
 lathe_code lathe_string_walk(const lathe_source *source, const void *value, const char *path,
                              const lathe_sink *sink, lathe_text *text, lathe_faults *faults)
 {
-    walker walk = {source, sink, sink ? lathe_json_writer_of(sink) : NULL, faults};
+    walker walk = {source, sink, faults};
     lathe_path root = lathe_path_name(NULL, path);
     *text = (lathe_text){0};
     if (!value)

@@ -144,12 +144,37 @@ lathe_code lathe_sink_member(const lathe_sink *sink, const char *key, const char
     return code ? code : sink->table->string(sink->self, data, size);
 }
 
-lathe_code lathe_sink_text_block(const lathe_sink *sink, const char *data, size_t size)
+static lathe_code feed_string(const lathe_sink *sink, lathe_text text, const void *given)
 {
+    return given ? sink->table->pass(sink->self, given)
+                 : sink->table->string(sink->self, text.data, text.size);
+}
+
+lathe_code lathe_sink_begin_message(const lathe_sink *sink, bool assistant, const void *given)
+{
+    if (sink->table->begin_message)
+        return sink->table->begin_message(sink->self, assistant, given);
+    const lathe_text role = assistant ? (lathe_text){"assistant", 9} : (lathe_text){"user", 4};
+    lathe_code code = sink->table->begin_object(sink->self);
+    if (!code)
+        code = lathe_sink_key(sink, "role");
+    if (!code)
+        code = feed_string(sink, role, given);
+    if (!code)
+        code = lathe_sink_key(sink, "content");
+    return code ? code : sink->table->begin_list(sink->self);
+}
+
+lathe_code lathe_sink_text_block(const lathe_sink *sink, lathe_text text, const void *given)
+{
+    if (sink->table->text_block)
+        return sink->table->text_block(sink->self, text.data, text.size, given);
     lathe_code code = sink->table->begin_object(sink->self);
     if (!code)
         code = lathe_sink_member(sink, "type", "text", 4);
     if (!code)
-        code = lathe_sink_member(sink, "text", data, size);
+        code = lathe_sink_key(sink, "text");
+    if (!code)
+        code = feed_string(sink, text, given);
     return code ? code : sink->table->end(sink->self);
 }

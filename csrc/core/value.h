@@ -33,7 +33,8 @@ lathe_code lathe_sink_member(const lathe_sink *sink, const char *key, const char
                              size_t size);
 /* A key given as a C string. */
 lathe_code lathe_sink_key(const lathe_sink *sink, const char *key);
-/* {"type": "text", "text": ...} */
-lathe_code lathe_sink_text_block(const lathe_sink *sink, const char *data, size_t size);
+/* The two short cuts of the sink's table, or the steps that they stand for. */
+lathe_code lathe_sink_begin_message(const lathe_sink *sink, bool assistant, const void *given);
+lathe_code lathe_sink_text_block(const lathe_sink *sink, lathe_text text, const void *given);
 
 #endif

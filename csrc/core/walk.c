@@ -153,25 +153,31 @@ static bool take_member(const lathe_member *member, const char *const *names, si
     return false;
 }
 
+static lathe_code walk_members(const lathe_source *source, const void *object,
+                               const char *const *names, size_t count, const void **values,
+                               bool *others)
+{
+    lathe_cursor cursor = {0};
+    lathe_member member;
+    for (;;) {
+        lathe_code code = lathe_next_member(source, object, &cursor, &member);
+        if (code || !member.key)
+            return code;
+        if (!take_member(&member, names, count, values))
+            *others = true;
+    }
+}
+
 lathe_code lathe_find_members(const lathe_source *source, const void *object,
                               const char *const *names, size_t count, const void **values,
                               bool *others)
 {
-    lathe_cursor cursor = {0};
-    lathe_member member;
-    bool rest = false;
+    bool unasked;
+    others = others ? others : &unasked;
+    *others = false;
     for (size_t i = 0; i < count; i++)
         values[i] = NULL;
-    for (;;) {
-        lathe_code code = lathe_next_member(source, object, &cursor, &member);
-        if (code)
-            return code;
-        if (!member.key)
-            break;
-        if (!take_member(&member, names, count, values))
-            rest = true;
-    }
-    if (others)
-        *others = rest;
-    return LATHE_OK;
+    if (source->table->find)
+        return source->table->find(source->self, object, names, count, values, others);
+    return walk_members(source, object, names, count, values, others);
 }

@@ -218,6 +218,11 @@ typedef struct lathe_source_table {
      */
     lathe_code (*member)(void *self, const void *object, lathe_cursor *cursor, const void **key,
                          const void **value);
+    /* Optional short cut, NULL for the walk by `member`: the values of the members that have these
+     * names (ASCII), each the first of its name, and whether there are other members. `values` and
+     * *others come as NULL and false. */
+    lathe_code (*find)(void *self, const void *object, const char *const *names, size_t count,
+                       const void **values, bool *others);
 } lathe_source_table;
 
 typedef struct lathe_source {
@@ -242,6 +247,12 @@ typedef struct lathe_sink_table {
      * there is no such host (a writer of JSON). */
     lathe_code (*pass)(void *self, const void *value);
     const lathe_source_table *host;
+    /* Optional short cuts, NULL for the steps above. A message up to its first block, two levels
+     * left open: {"role": "user" or "assistant", "content": [. `given` is the role as a value to
+     * pass, or NULL. */
+    lathe_code (*begin_message)(void *self, bool assistant, const void *given);
+    /* A block, {"type": "text", "text": ...}. `given` is the text as a value to pass, or NULL. */
+    lathe_code (*text_block)(void *self, const char *data, size_t size, const void *given);
 } lathe_sink_table;
 
 typedef struct lathe_sink {

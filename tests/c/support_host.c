@@ -72,7 +72,11 @@ static lathe_code source_member(void *self, const void *object, lathe_cursor *cu
 }
 
 static const lathe_source_table source_table = {
-    source_kind, source_text, source_length, source_item, source_member,
+    .kind = source_kind,
+    .text = source_text,
+    .length = source_length,
+    .item = source_item,
+    .member = source_member,
 };
 
 lathe_source host_source(void)

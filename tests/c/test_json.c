@@ -181,32 +181,54 @@ TEST(commas_and_colons)
     CHECK_CODE(write_once(NULL), LATHE_OK);
 }
 
-TEST(a_fixed_piece_opens_levels)
+static lathe_code write_message(const lathe_sink *sink, bool assistant)
 {
-    static const lathe_json_fixed piece = {"{\"a\":[", 6, "}]"};
+    lathe_code code = sink->table->begin_message(sink->self, assistant, NULL);
+    for (int i = 0; i < 2 && !code; i++)
+        code = sink->table->text_block(sink->self, "\"\xC3\xA4", 3, NULL);
+    if (!code)
+        code = sink->table->end(sink->self);
+    return code ? code : sink->table->end(sink->self);
+}
+
+static lathe_code write_messages(void *unused)
+{
+    (void)unused;
     lathe_buf buf;
     lathe_json_writer writer;
     lathe_buf_init(&buf, SIZE_MAX / 2);
     lathe_json_writer_init(&writer, &buf);
     lathe_sink sink = lathe_json_sink(&writer);
-    CHECK(lathe_json_writer_of(&sink) == &writer);
-    CHECK_CODE(sink.table->begin_list(sink.self), LATHE_OK);
-    for (int i = 0; i < 2; i++) {
-        CHECK_CODE(lathe_json_piece(&writer, &piece), LATHE_OK);
-        CHECK_CODE(sink.table->boolean(sink.self, true), LATHE_OK);
-        CHECK_CODE(sink.table->null(sink.self), LATHE_OK);
-        CHECK_CODE(sink.table->end(sink.self), LATHE_OK);
-        CHECK_CODE(sink.table->end(sink.self), LATHE_OK);
-    }
-    CHECK_CODE(sink.table->end(sink.self), LATHE_OK);
-    CHECK_STRING(buf.data, "[{\"a\":[true,null]},{\"a\":[true,null]}]");
+    lathe_code code = sink.table->begin_list(sink.self);
+    for (int i = 0; i < 2 && !code; i++)
+        code = write_message(&sink, i);
+    if (!code)
+        code = sink.table->end(sink.self);
+#define BLOCK "{\"type\":\"text\",\"text\":\"\\\"\xC3\xA4\"}"
+    if (!code)
+        CHECK_STRING(buf.data, "[{\"role\":\"user\",\"content\":[" BLOCK "," BLOCK "]},"
+                               "{\"role\":\"assistant\",\"content\":[" BLOCK "," BLOCK "]}]");
+    lathe_buf_clear(&buf);
+    return code;
+}
+
+TEST(messages_are_written_in_one_step_each)
+{
+    CHECK_CODE(write_messages(NULL), LATHE_OK);
+}
+
+TEST(a_message_needs_room_for_its_two_levels)
+{
+    lathe_buf buf;
+    lathe_json_writer writer;
+    lathe_buf_init(&buf, SIZE_MAX / 2);
+    lathe_json_writer_init(&writer, &buf);
+    lathe_sink sink = lathe_json_sink(&writer);
     writer.depth = sizeof writer.closers - 1;
-    CHECK_CODE(lathe_json_piece(&writer, &piece), LATHE_TOO_LARGE);
-    lathe_jansson_builder builder;
-    lathe_jansson_builder_init(&builder);
-    sink = lathe_jansson_sink(&builder);
-    CHECK(!lathe_json_writer_of(&sink));
-    lathe_jansson_builder_clear(&builder);
+    CHECK_CODE(sink.table->begin_message(sink.self, false, NULL), LATHE_TOO_LARGE);
+    writer.depth--;
+    CHECK_CODE(sink.table->begin_message(sink.self, false, NULL), LATHE_OK);
+    CHECK_INT(writer.depth, sizeof writer.closers);
     lathe_buf_clear(&buf);
 }
 
@@ -269,10 +291,12 @@ TEST(every_allocation_fails_once)
 {
     alloc_try_each(write_once, NULL, LATHE_OK);
     alloc_try_each(write_long, NULL, LATHE_OK);
+    alloc_try_each(write_messages, NULL, LATHE_OK);
 }
 
 TESTS(ENTRY(strings_are_escaped_no_more_than_needed), ENTRY(jansson_reads_back_every_byte),
       ENTRY(a_byte_to_escape_may_stand_anywhere), ENTRY(any_share_of_a_string_may_be_escaped),
-      ENTRY(commas_and_colons), ENTRY(a_fixed_piece_opens_levels), ENTRY(reals_stay_reals),
+      ENTRY(commas_and_colons), ENTRY(messages_are_written_in_one_step_each),
+      ENTRY(a_message_needs_room_for_its_two_levels), ENTRY(reals_stay_reals),
       ENTRY(depth_has_a_limit), ENTRY(the_buffers_ceiling_is_the_sinks),
       ENTRY(every_allocation_fails_once))

@@ -102,7 +102,7 @@ TEST(sink_helpers)
     CHECK_CODE(sink->table->begin_object(sink->self), LATHE_OK);
     CHECK_CODE(lathe_sink_member(sink, "a", "b\0c", 3), LATHE_OK);
     CHECK_CODE(lathe_sink_key(sink, "d"), LATHE_OK);
-    CHECK_CODE(lathe_sink_text_block(sink, "e", 1), LATHE_OK);
+    CHECK_CODE(lathe_sink_text_block(sink, (lathe_text){"e", 1}, NULL), LATHE_OK);
     CHECK_CODE(sink->table->end(sink->self), LATHE_OK);
     json_t *expected = host_value("{\"a\":\"b\\u0000c\",\"d\":{\"type\":\"text\",\"text\":\"e\"}}");
     cases_check_built(&builder.inner, expected);

@@ -142,6 +142,35 @@ def test_the_normal_form_is_its_own_normal_form(messages: Any) -> None:
     assert normal is not messages
 
 
+def test_what_is_returned_may_be_changed_without_a_trace() -> None:
+    prompt = [
+        {"role": "user", "content": "a"},
+        {"role": "user", "content": [{"type": "text", "text": "b"}]},
+        {"role": "assistant", "content": "c"},
+    ]
+    before, expected = copy.deepcopy(prompt), oracle.normal_form(prompt)
+    for _ in range(2):
+        normal = promptlathe.validate_messages(prompt)
+        assert same(normal, expected)
+        assert prompt == before
+        for message in normal:
+            message["content"][0].update(type="x", text="x", more="x")
+            message["content"].append("x")
+            message.update(role="x", content="x", more="x")
+
+
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_a_role_is_returned_as_the_string_that_was_given(role: str) -> None:
+    equal = role[:1] + role[1:]  # another object than the interned one
+    assert equal is not role
+    for string in (role, equal):
+        last = {"role": string, "content": "b"}
+        normal = promptlathe.validate_messages([{"role": "user", "content": "a"}, last])
+        assert normal[1]["role"] is string
+    [message] = promptlathe.validate_messages([{"role": HostileStr("user"), "content": "a"}])
+    assert type(message["role"]) is str
+
+
 def ring_of_messages() -> list[Any]:
     ring: list[Any] = [{"role": "user", "content": "a"}]
     ring.append(ring)
