@@ -142,7 +142,13 @@ def faults_of(row: Row, name: str, seen: list[Seen]) -> Iterator[str]:
             yield f"{row.name}, {name}: {each['failures']} calls failed: {each['failure']}"
         if not row.http2 and each["most_held"] != row.concurrency:
             yield f"{row.name}, {name}: only {each['most_held']} calls were in flight at once"
-        if name == C or not row.http2 or not CLIENTS[name].ours:
+        if not row.resumed and each["resumed"]:
+            yield f"{row.name}, {name}: {each['resumed']} sessions were resumed"
+        if name != C and not CLIENTS[name].ours:
+            continue
+        if row.resumed and each["resumed"] < each["connections"] - 1:
+            yield f"{row.name}, {name}: only {each['resumed']} sessions were resumed"
+        if name == C or not row.http2:
             continue
         # The warm-up call of `map` has a connection of its own: a map has an engine to itself.
         most = math.ceil(row.concurrency / STREAMS) + (CLIENTS[name].function == "client_map")
@@ -157,6 +163,8 @@ def note_of(row: Row, name: str, seen: list[Seen]) -> str:
     client, held = CLIENTS.get(name), max(each["most_held"] for each in seen)
     if client and client.threads and row.concurrency > 1:
         return f"{row.concurrency} threads"
+    if row.resumed and not any(each["resumed"] for each in seen):
+        return "resumes none"
     return f"{held} at once" if row.http2 and held <= STREAMS < row.concurrency else ""
 
 

@@ -53,7 +53,7 @@ def verdict(table: Table, row: Row) -> str:
     sign = -1 if table.better == "higher" else 1
     if row.due is not None and sign * value > sign * row.due:
         return "**missed**"
-    if row.aim is not None and sign * value > sign * row.aim:
+    if row.aim is None or sign * value > sign * row.aim:
         return "due"
     return "aim"
 

@@ -124,7 +124,7 @@ def make_rows() -> list[Row]:
     return [
         Row("legacy prompt", prompt_of, text, prompts),
         Row("message list of one text", text_of, one_message, messages),
-        Row(many, text_of, many_messages, messages, limited=False),
+        Row(many, text_of, many_messages, messages),
         Row("find variables", template_of, text, variables),
         Row("render", template_of, text, rendered, limited=False),
     ]

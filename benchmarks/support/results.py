@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from support.building import wanted_peers
+
 RESULTS = Path(__file__).resolve().parents[2] / "build/bench/results"
 
 
@@ -80,6 +82,7 @@ def system() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "processor": f"{os.cpu_count()} × {_processor()}",
         "load": f"{os.getloadavg()[0]:.1f}",
+        "beside": ", ".join(wanted_peers()),
     }
 
 

@@ -45,6 +45,7 @@ class Row(NamedTuple):
     free: bool = False  # whether clients may use all CPUs; that in C, of one thread, never does
     targets: tuple[Target, ...] = ()
     ahead: tuple[str, ...] = ()  # clients that have to take less CPU than each peer
+    resumed: bool = False  # whether all sessions but the first have to be resumed
     heavy: bool = False  # too much for slow clients when there is little time
 
     @property
@@ -161,6 +162,7 @@ ROWS = (
         quick=100,
         tls=True,
         server=("--close",),
+        resumed=True,
         targets=(Target(SYNC, 1.1, 0.9),),
     ),
     Row(

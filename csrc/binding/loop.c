@@ -590,8 +590,10 @@ static PyObject *loop_start(PyObject *object, PyObject *const *args, Py_ssize_t 
     if (!lathe_py_arguments_given(&arguments, self->state, (lathe_verb)verb, values, given))
         pending = start(self, args[CLIENT], args[FUTURE], args[RAW] == Py_True, &arguments);
     lathe_py_arguments_clear(&arguments);
-    if (pending && !self->soon && schedule(self, due(self)))
+    if (pending && !self->soon && schedule(self, due(self))) {
+        abandon(self, (pending_object *)pending);
         Py_CLEAR(pending);
+    }
     return pending;
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,25 @@ def pytest_configure(config: pytest.Config) -> None:
         from promptlathe import pytest_plugin
 
         config.pluginmanager.register(pytest_plugin, "promptlathe")
+
+
+@pytest.fixture
+def benchmark_path() -> Iterator[None]:
+    """Put the benchmarks' folder on the path, and leave nothing of it afterwards."""
+    folder = str(ROOT / "benchmarks")
+    before, path = set(sys.modules), list(sys.path)
+    sys.path.insert(0, folder)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        module = sys.modules[name]
+        if any(place.startswith(folder) for place in _places_of(module)):
+            del sys.modules[name]
+
+
+def _places_of(module: Any) -> list[str]:
+    """Where a module is, or the folders of a package."""
+    return [str(getattr(module, "__file__", "")), *map(str, getattr(module, "__path__", ()))]
 
 
 @pytest.fixture(scope="session")

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import ROOT
-
-
-@pytest.fixture
-def benchmark_path() -> Iterator[None]:
-    """The benchmarks' folder on the path, and nothing of it left afterwards."""
-    before, path = set(sys.modules), list(sys.path)
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "benchmarks")):
-            del sys.modules[name]
 
 
 @pytest.fixture
@@ -144,6 +130,12 @@ def test_the_report_fails_for_what_misses_its_due_unless_it_is_quick(
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert f"| {cell} |" in text
     assert "|  | **promptlathe** | 15.0 | 14.0 to 16.0 | 1.50 | 2.00 |" in text
+
+
+def test_without_an_aim_none_is_reached(results: ModuleType, reporter: ModuleType) -> None:
+    row = results.Row("a call", "promptlathe", [1.0], due=2.0, limit_unit="µs")
+    table = results.Table("Calls", {}, "µs", "lower", None, [row])
+    assert reporter.verdict(table, row) == "due"
 
 
 def test_more_is_better_where_it_is(results: ModuleType, reporter: ModuleType) -> None:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import ROOT
 
 Seen = dict[str, Any]
 OURS = "promptlathe Client", "promptlathe AsyncClient"
 
 
 @pytest.fixture
-def peers() -> Iterator[ModuleType]:
-    """The script as a module; nothing of the benchmarks' folder is left afterwards."""
-    before, path = set(sys.modules), list(sys.path)
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield importlib.import_module("peers")
-    sys.path[:] = path
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "benchmarks")):
-            del sys.modules[name]
+def peers(benchmark_path: None) -> ModuleType:
+    return importlib.import_module("peers")
 
 
 def seen(*cpu: float, **others: Any) -> list[Seen]:
     usual = {"memory": 1000, "failures": 0, "failure": "", "most_held": 1, "connections": 1}
+    usual["resumed"] = 0
     return [{"cpu": each * 1e-6} | usual | others for each in cpu]
 
 
@@ -81,6 +72,17 @@ def test_connections_of_http2_are_bounded(peers: ModuleType, connections: int, g
     found = list(peers.faults_of(row, OURS[1], seen(1, connections=connections)))
     assert bool(found) is not good
     assert not list(peers.faults_of(row, "primp", seen(1, connections=256)))
+
+
+@pytest.mark.parametrize(("resumed", "good"), [(9, True), (8, False)])
+def test_sessions_are_resumed(peers: ModuleType, resumed: int, good: bool) -> None:
+    row = row_of(peers, tls=True, server=("--close",), resumed=True)
+    for name in (peers.C, OURS[0]):
+        found = list(peers.faults_of(row, name, seen(1, connections=10, resumed=resumed)))
+        assert bool(found) is not good
+    assert not list(peers.faults_of(row, "aiohttp", seen(1, connections=10)))
+    assert peers.note_of(row, "aiohttp", seen(1)) == "resumes none"
+    assert len(list(peers.faults_of(row_of(peers), "aiohttp", seen(1, resumed=1)))) == 1
 
 
 def test_a_call_that_failed_is_told(peers: ModuleType) -> None:
