@@ -83,12 +83,8 @@ static double hint_of(const lathe_headers *headers)
 static void begin(const lathe_call *call, double now, lathe_verdict *verdict,
                   lathe_outcome *outcome)
 {
-    lathe_error_init(&verdict->error); /* most of it need not be zeroed */
-    verdict->retry = false;
-    verdict->delay = 0;
-    verdict->elapsed = now - call->attempt_started;
-    verdict->status = 0;
-    verdict->request_id[0] = '\0';
+    *verdict = (lathe_verdict){.elapsed = now - call->attempt_started};
+    lathe_error_init(&verdict->error);
     *outcome = (lathe_outcome){.attempts = call->attempts,
                                .max_retries = call->max_retries,
                                .hint = -1,
