@@ -135,7 +135,7 @@ def report(tables: Sequence[Table], quick: bool) -> str:
 
 def draw_plot() -> None:
     """In the environment that has matplotlib."""
-    subprocess.run([make_environment(), SUPPORT / "plot.py"], check=True)
+    subprocess.run([make_environment(), "-m", "support.plot"], cwd=SUPPORT.parent, check=True)
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Plots all results, a panel for each part: build/bench/results/report.svg, and a PNG beside it.
 
-    python benchmarks/support/plot.py
+    cd benchmarks; python -m support.plot
 
 It runs in the environment of the other clients, which has matplotlib.
 """
@@ -18,7 +18,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
-from results import RESULTS, Row, Table, load_all
+from support.results import RESULTS, Row, Table, load_all
 
 MOST_LINES = 16  # in a panel; a larger table has one for each first word of its rows
 WIDTH, LINE, FRAME, COLUMNS = 17.0, 0.13, 1.1, 2  # inches
