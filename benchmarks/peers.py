@@ -142,7 +142,7 @@ def faults_of(row: Row, name: str, seen: list[Seen]) -> Iterator[str]:
             yield f"{row.name}, {name}: {each['failures']} calls failed: {each['failure']}"
         if not row.http2 and each["most_held"] != row.concurrency:
             yield f"{row.name}, {name}: only {each['most_held']} calls were in flight at once"
-        if not row.resumed and each["resumed"]:
+        if "--no-tickets" in row.server and each["resumed"]:
             yield f"{row.name}, {name}: {each['resumed']} sessions were resumed"
         if name != C and not CLIENTS[name].ours:
             continue

@@ -82,7 +82,9 @@ def test_sessions_are_resumed(peers: ModuleType, resumed: int, good: bool) -> No
         assert bool(found) is not good
     assert not list(peers.faults_of(row, "aiohttp", seen(1, connections=10)))
     assert peers.note_of(row, "aiohttp", seen(1)) == "resumes none"
-    assert len(list(peers.faults_of(row_of(peers), "aiohttp", seen(1, resumed=1)))) == 1
+    without = row_of(peers, tls=True, server=("--close", "--no-tickets"))
+    assert len(list(peers.faults_of(without, "aiohttp", seen(1, resumed=1)))) == 1
+    assert not list(peers.faults_of(row_of(peers, tls=True), "aiohttp", seen(1, resumed=1)))
 
 
 def test_a_call_that_failed_is_told(peers: ModuleType) -> None:
