@@ -5,10 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#if defined __SSE2__ && !defined LATHE_NO_VECTORS
-#define VECTORS
-#include <emmintrin.h>
-#endif
+#include "json_scan.h"
 
 void lathe_json_writer_init(lathe_json_writer *writer, lathe_buf *out)
 {
@@ -21,16 +18,10 @@ void lathe_json_writer_init(lathe_json_writer *writer, lathe_buf *out)
 enum { BLOCK = 64, TWO_BLOCKS = 2 * BLOCK, ESCAPE = 6, BLOCK_ROOM = BLOCK * ESCAPE + BLOCK };
 
 /* Bit i tells whether byte i of a block must be escaped: a quote, a backslash or below 0x20. */
-#ifdef VECTORS
-/* Of 16 bytes. Turning 0x02 puts the quote, 0x22, right behind the bytes below 0x20; turning the
- * sign makes a comparison of signed bytes one of unsigned ones. */
+#ifdef LATHE_VECTORS
 static uint64_t find_in_16(const char *bytes)
 {
-    const __m128i word = _mm_loadu_si128((const __m128i *)(const void *)bytes);
-    const __m128i turned = _mm_xor_si128(word, _mm_set1_epi8((char)(0x80 | 0x02)));
-    const __m128i low = _mm_cmplt_epi8(turned, _mm_set1_epi8((char)(0x80 | 0x21)));
-    const __m128i backslash = _mm_cmpeq_epi8(word, _mm_set1_epi8('\\'));
-    return (unsigned)_mm_movemask_epi8(_mm_or_si128(low, backslash));
+    return lathe_json_specials(_mm_loadu_si128((const __m128i *)(const void *)bytes));
 }
 
 static uint64_t find_specials(const char *block)
@@ -39,18 +30,13 @@ static uint64_t find_specials(const char *block)
            find_in_16(block + 48) << 48;
 }
 #else
-static bool is_special(char c)
-{
-    return (unsigned char)c < 0x20 || c == '"' || c == '\\';
-}
-
 static uint64_t find_specials(const char *block)
 {
     uint64_t bits = 0;
     for (int i = 0; i < BLOCK; i += 8) {
         bool plain = lathe_json_plain(block + i);
         for (int k = i; k < i + 8 && !plain; k++)
-            bits |= (uint64_t)is_special(block[k]) << k;
+            bits |= (uint64_t)lathe_json_special(block[k]) << k;
     }
     return bits;
 }

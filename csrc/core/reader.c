@@ -7,15 +7,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined __SSE2__ && !defined LATHE_NO_VECTORS
-#include <emmintrin.h>
-#define VECTORS
-enum { BLOCK = sizeof(__m128i) };
-#endif
 
 #include "buf.h"
 #include "error.h"
-#include "json.h"
+#include "json_scan.h"
 #include "promptlathe.h"
 #include "reader.h"
 #include "value.h"
@@ -89,32 +84,16 @@ static void skip_space(json_reader *reader)
 
 /* ---- Strings ---- */
 
-static bool is_special(char c)
-{
-    return c == '"' || c == '\\' || (unsigned char)c < 0x20;
-}
-
-#ifdef VECTORS
-/* Bits for the bytes of a block that are special, and for those that are no ASCII. */
-static unsigned find_special(__m128i block, unsigned *wide)
-{
-    __m128i found = _mm_cmpeq_epi8(block, _mm_min_epu8(block, _mm_set1_epi8(0x1F)));
-    found = _mm_or_si128(found, _mm_cmpeq_epi8(block, _mm_set1_epi8('"')));
-    found = _mm_or_si128(found, _mm_cmpeq_epi8(block, _mm_set1_epi8('\\')));
-    *wide = (unsigned)_mm_movemask_epi8(block);
-    return (unsigned)_mm_movemask_epi8(found);
-}
-#endif
-
 /* The first byte from `at` on that is special. With `copy` all before it comes to `out`, and
  * perhaps more, but never more than there is up to `end`. *wide: some of it is no ASCII. */
 static inline const char *scan(const char *at, const char *end, bool copy, char *out, bool *wide)
 {
     uint64_t seen = 0;
-#ifdef VECTORS
+#ifdef LATHE_VECTORS
+    enum { BLOCK = sizeof(__m128i) };
     for (; end - at >= BLOCK; at += BLOCK) {
         __m128i block = _mm_loadu_si128((const __m128i *)(const void *)at);
-        unsigned high, found = find_special(block, &high);
+        unsigned high = (unsigned)_mm_movemask_epi8(block), found = lathe_json_specials(block);
         if (copy) {
             _mm_storeu_si128((__m128i *)(void *)out, block);
             out += BLOCK;
@@ -127,16 +106,14 @@ static inline const char *scan(const char *at, const char *end, bool copy, char 
     }
 #else
     for (; end - at >= 8 && lathe_json_plain(at); at += 8) {
-        uint64_t word;
-        memcpy(&word, at, sizeof word);
-        seen |= word & UINT64_C(0x8080808080808080);
+        seen |= lathe_word(at) & LATHE_EACH_BYTE(0x80);
         if (copy) {
             memcpy(out, at, 8);
             out += 8;
         }
     }
 #endif
-    for (; at < end && !is_special(*at); at++) {
+    for (; at < end && !lathe_json_special(*at); at++) {
         seen |= (unsigned char)*at & 0x80;
         if (copy)
             *out++ = *at;
