@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from support.building import wanted_peers
+from support.building import BUILD, wanted_peers
 
-RESULTS = Path(__file__).resolve().parents[2] / "build/bench/results"
+RESULTS = BUILD / "results"
 
 
 @dataclass

@@ -198,7 +198,7 @@ void lathe_attempt_record(lathe_call *call, const lathe_verdict *verdict)
                          .elapsed = verdict->elapsed,
                          .phase = verdict->error.phase,
                          .curl_code = verdict->error.curl_code};
-    memcpy(event.request_id, verdict->request_id, strlen(verdict->request_id) + 1);
+    memcpy(event.request_id, verdict->request_id, sizeof event.request_id);
     add_event(call, &event);
     if (!verdict->retry)
         return;

@@ -216,6 +216,19 @@ TEST(jansson_agrees_on_random_texts)
     CHECK(accepted > 1000);
 }
 
+/* What reading has given is what jansson gives; then it is cleared. */
+static void check_against_jansson(const char *text, size_t size, lathe_code code,
+                                  host_builder *builder, lathe_error *error)
+{
+    json_t *expected = json_loadb(text, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    json_t *built = code ? NULL : lathe_jansson_builder_take(&builder->inner);
+    CHECK(expected ? json_equal(built, expected) : code == LATHE_RESPONSE_VALIDATION);
+    json_decref(built);
+    json_decref(expected);
+    host_builder_clear(builder);
+    lathe_error_clear(error);
+}
+
 /* Every place where a text can end too early, and every byte that can be wrong. */
 TEST(jansson_agrees_on_damaged_texts)
 {
@@ -230,22 +243,15 @@ TEST(jansson_agrees_on_damaged_texts)
             size_t size = i < sizeof bytes ? SIZE : at;
             if (i < sizeof bytes)
                 damaged[at] = bytes[i];
-            json_t *expected = json_loadb(damaged, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
             host_builder builder;
             lathe_error error;
             lathe_code code = read(damaged, size, &builder, &error);
-            json_t *built = code ? NULL : lathe_jansson_builder_take(&builder.inner);
-            CHECK(expected ? json_equal(built, expected) : code == LATHE_RESPONSE_VALIDATION);
-            json_decref(built);
-            json_decref(expected);
-            host_builder_clear(&builder);
-            lathe_error_clear(&error);
+            check_against_jansson(damaged, size, code, &builder, &error);
         }
 }
 
 static void expect_agreement(const char *text, size_t size)
 {
-    json_t *expected = json_loadb(text, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     host_builder builder;
     lathe_error error;
     size_t room = size % 3 * size / 2; /* none, too little or enough */
@@ -254,12 +260,7 @@ static void expect_agreement(const char *text, size_t size)
     lathe_error_init(&error);
     host_builder_init(&builder, false);
     lathe_code code = lathe_json_read_in(text, size, space, room, &builder.sink, &error);
-    json_t *built = code ? NULL : lathe_jansson_builder_take(&builder.inner);
-    CHECK(expected ? json_equal(built, expected) : code == LATHE_RESPONSE_VALIDATION);
-    json_decref(built);
-    json_decref(expected);
-    host_builder_clear(&builder);
-    lathe_error_clear(&error);
+    check_against_jansson(text, size, code, &builder, &error);
     free(space);
     test_context(NULL);
 }
