@@ -168,7 +168,8 @@ static double next_due(const lathe_flight *flight, lathe_call *call)
     return due;
 }
 
-static void begin_attempt(lathe_flight *flight, lathe_call *call, double now, bool fresh)
+/* `stop` is what ended it before, when it begins anew. */
+static void begin_attempt(lathe_flight *flight, lathe_call *call, double now, lathe_stop stop)
 {
     call->state = LATHE_CALL_RUNNING;
     call->attempt_started = now;
@@ -182,7 +183,8 @@ static void begin_attempt(lathe_flight *flight, lathe_call *call, double now, bo
                                      .attempt = call->attempts,
                                      .started = now,
                                      .connect_timeout = call->connect_timeout,
-                                     .fresh = fresh};
+                                     .fresh = stop == LATHE_STOP_STALE,
+                                     .unused = stop != LATHE_STOP_NONE};
     if (!lathe_multi_begin(&flight->multi, &call->exchange, &outgoing)) {
         lathe_heap_set(&flight->heap, &call->timer, next_due(flight, call)); /* it is in already */
         return;
@@ -195,16 +197,17 @@ static void begin_attempt(lathe_flight *flight, lathe_call *call, double now, bo
 static void start_attempt(lathe_flight *flight, lathe_call *call, double now)
 {
     call->attempts++;
-    begin_attempt(flight, call, now, false);
+    begin_attempt(flight, call, now, LATHE_STOP_NONE);
 }
 
 /* Nothing of it was sent: it is the same attempt still. */
 static void restart_attempt(lathe_flight *flight, lathe_call *call)
 {
     CURL *easy = call->exchange.easy;
+    const lathe_stop stop = call->exchange.stop;
     lathe_exchange_drop(&call->exchange);
-    lathe_multi_give(&flight->multi, easy);
-    begin_attempt(flight, call, lathe_clock(), true);
+    lathe_multi_give(&flight->multi, easy, false);
+    begin_attempt(flight, call, lathe_clock(), stop);
 }
 
 /* Whether a call may have its attempt now; else sets when to look again. */
@@ -264,7 +267,7 @@ static void adapt(lathe_flight *flight, const lathe_call *call, int status)
 
 static void finish_attempt(lathe_flight *flight, lathe_call *call, CURLcode result)
 {
-    if (call->exchange.stop == LATHE_STOP_STALE) {
+    if (call->exchange.stop == LATHE_STOP_STALE || call->exchange.stop == LATHE_STOP_HANDLE) {
         restart_attempt(flight, call);
         return;
     }
@@ -275,7 +278,7 @@ static void finish_attempt(lathe_flight *flight, lathe_call *call, CURLcode resu
     lathe_attempt_judge(call, result, &verdict);
     adapt(flight, call, verdict.status);
     lose_attempt(call, sent); /* unless it was answered */
-    lathe_multi_give(&flight->multi, easy);
+    lathe_multi_give(&flight->multi, easy, verdict.status > 0);
     lathe_engine_record(flight->engine, call, &verdict);
     if (verdict.error.code)
         follow_up(flight, call, &verdict);

@@ -29,9 +29,10 @@ enum { CLOSED, CONNECTING, CONNECTED };
 
 static bool curl_ready;
 
-/* libcurl before 8.1.2 keeps a pointer to the last header of a handle's former transfer, and reads
- * it when an answer begins with a folded line (its issue 11101). */
-static bool may_keep_easy;
+/* Whether a handle may make one transfer after another. libcurl before 8.1.2 keeps a pointer to the
+ * last header of the former one, and writes there when an answer, or a proxy's, begins with a
+ * folded line (its issue 11101). HTTP/2 has none, and there the status comes first, as a header. */
+static bool handles_last;
 
 /* The TLS library frees at exit what threads still work with: they have to stand still by then.
  * Handlers run in the reverse of their order: this one, registered last, before the library's. */
@@ -39,7 +40,7 @@ static void start_curl(void)
 {
     lathe_work_begin();
     curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT) && !atexit(lathe_work_stop);
-    may_keep_easy = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
+    handles_last = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
     lathe_work_end();
 }
 
@@ -47,7 +48,7 @@ bool lathe_multi_init(lathe_multi *multi, lathe_lock *lock)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, start_curl);
-    *multi = (lathe_multi){.lock = lock, .due = INFINITY};
+    *multi = (lathe_multi){.lock = lock, .due = INFINITY, .server.last = -1};
     multi->poller = curl_ready ? lathe_poller_new() : NULL;
     return multi->poller != NULL;
 }
@@ -190,6 +191,11 @@ static uint16_t port_of(int fd)
                                         : 0;
 }
 
+static bool is_nothing_yet(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK;
+}
+
 /* libcurl 8.23 looks at nothing when the connection has rested for less than a second. What a
  * server has sent beyond an answer, which would be taken for that of the next request, none before
  * version 8 looks for; over TLS it may be a session ticket, or belong to another stream. */
@@ -199,7 +205,7 @@ bool lathe_multi_is_stale(int fd, bool tls)
     ssize_t size = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (size > 0)
         return !tls || lathe_poller_is_over(fd);
-    return size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+    return size == 0 || !is_nothing_yet();
 }
 
 int lathe_multi_find(lathe_multi *multi, int opened, int port)
@@ -383,24 +389,58 @@ static void keep_connections(lathe_multi *multi)
     curl_multi_setopt(multi->handle, CURLMOPT_MAXCONNECTS, multi->kept);
 }
 
-void lathe_multi_give(lathe_multi *multi, CURL *easy)
+/* A transfer that failed may leave a mark: libcurl 7.88 counts what it sent again over all of a
+ * handle's. */
+void lathe_multi_give(lathe_multi *multi, CURL *easy, bool answered)
 {
-    if (multi->easy_count == LATHE_EASY_KEPT || !may_keep_easy) {
+    bool lasts = handles_last || multi->server.carries == LATHE_CARRIES_MANY;
+    if (answered && lasts && multi->easy_count < LATHE_EASY_KEPT && lathe_exchange_detach(easy))
+        multi->easy[multi->easy_count++] = easy;
+    else
         curl_easy_cleanup(easy);
-        return;
-    }
-    curl_easy_reset(easy);
-    multi->easy[multi->easy_count++] = easy;
 }
 
-static lathe_code set_sockets(lathe_multi *multi, lathe_exchange *exchange, CURL *easy)
+static CURL *new_easy(lathe_multi *multi, const lathe_outgoing *outgoing)
 {
+    CURL *easy = curl_easy_init();
+    if (easy && !lathe_exchange_prepare(easy, outgoing->settings, outgoing->share) &&
+        !curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) &&
+        !curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket) &&
+        !curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, multi))
+        return easy;
+    curl_easy_cleanup(easy);
+    return NULL;
+}
+
+/* The connection that an attempt with a used handle may go by, or -1 when all may: of HTTP/2, and
+ * with nothing to read, so that libcurl will find it alive. False when there is none. */
+static bool find_only(const lathe_multi *multi, const lathe_settings *settings, int *only)
+{
+    const int fd = multi->server.last;
+    char byte;
+    *only = handles_last ? -1 : fd;
+    return handles_last || (!settings->proxy && fd >= 0 && place_of(multi, fd) &&
+                            multi->carriers[fd].version == 2 &&
+                            recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && is_nothing_yet());
+}
+
+/* A handle, kept or new, with the exchange set up on it. */
+static lathe_code equip(lathe_multi *multi, lathe_exchange *exchange,
+                        const lathe_outgoing *outgoing)
+{
+    int only = -1;
+    bool used =
+        multi->easy_count && !outgoing->unused && find_only(multi, outgoing->settings, &only);
+    CURL *easy = used ? multi->easy[--multi->easy_count] : new_easy(multi, outgoing);
+    if (!easy)
+        return LATHE_MEMORY;
+    lathe_code code = lathe_exchange_begin(exchange, easy, outgoing, &multi->server);
     exchange->multi = multi;
-    bool set = !curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) &&
-               !curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, exchange) &&
-               !curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket) &&
-               !curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, multi);
-    return set ? LATHE_OK : LATHE_MEMORY;
+    if (used)
+        exchange->only = only;
+    if (!code && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, exchange))
+        code = LATHE_MEMORY;
+    return code;
 }
 
 lathe_code lathe_multi_begin(lathe_multi *multi, lathe_exchange *exchange,
@@ -408,18 +448,15 @@ lathe_code lathe_multi_begin(lathe_multi *multi, lathe_exchange *exchange,
 {
     if (!make_handle(multi) || !reserve_sockets(multi, FIRST_SOCKETS))
         return LATHE_MEMORY;
-    CURL *easy = multi->easy_count ? multi->easy[--multi->easy_count] : curl_easy_init();
-    if (!easy)
-        return LATHE_MEMORY;
     if (!outgoing->settings->https)
         multi->server.carries = LATHE_CARRIES_ONE;
-    lathe_code code = lathe_exchange_begin(exchange, easy, outgoing, &multi->server);
-    if (!code)
-        code = set_sockets(multi, exchange, easy);
+    lathe_code code = equip(multi, exchange, outgoing);
+    if (!exchange->easy)
+        return code;
     multi->running++;
     set_bound(multi);
     keep_connections(multi);
-    if (!code && curl_multi_add_handle(multi->handle, easy))
+    if (!code && curl_multi_add_handle(multi->handle, exchange->easy))
         code = LATHE_MEMORY;
     if (code)
         lathe_multi_drop(multi, exchange);
@@ -443,7 +480,7 @@ void lathe_multi_drop(lathe_multi *multi, lathe_exchange *exchange)
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
     take_out(multi, easy);
     lathe_exchange_drop(exchange);
-    lathe_multi_give(multi, easy);
+    lathe_multi_give(multi, easy, false);
 }
 
 lathe_exchange *lathe_multi_ended(lathe_multi *multi, CURLcode *result)

@@ -29,7 +29,7 @@ typedef struct lathe_multi {
     unsigned char *sockets;  /* by descriptor: what is open */
     lathe_carrier *carriers; /* by descriptor */
     size_t socket_count;
-    CURL *easy[LATHE_EASY_KEPT];
+    CURL *easy[LATHE_EASY_KEPT]; /* prepared, without an attempt */
     size_t easy_count;
 } lathe_multi;
 
@@ -42,15 +42,16 @@ void lathe_multi_abandon(lathe_multi *multi);
 
 /* Whether another attempt had better wait until it is known whether connections can be shared. */
 bool lathe_multi_holds(const lathe_multi *multi);
-/* Begins an attempt; LATHE_MEMORY when it cannot: the exchange has no handle then. */
+/* Begins an attempt; LATHE_MEMORY when it cannot: the exchange has no handle then. All attempts of
+ * a multi have the same settings and share. */
 lathe_code lathe_multi_begin(lathe_multi *multi, lathe_exchange *exchange,
                              const lathe_outgoing *outgoing);
 /* Takes an attempt under way out, unjudged. Accepts an exchange without one. */
 void lathe_multi_drop(lathe_multi *multi, lathe_exchange *exchange);
 /* The next attempt that libcurl says has ended, or NULL. It is out of the CURLM: judge it, then
- * give its handle back. */
+ * give its handle back, with whether there was an answer. */
 lathe_exchange *lathe_multi_ended(lathe_multi *multi, CURLcode *result);
-void lathe_multi_give(lathe_multi *multi, CURL *easy);
+void lathe_multi_give(lathe_multi *multi, CURL *easy, bool answered);
 
 /* The descriptor of the connection at a local port, which may be the last one `opened`; -1 when it
  * is not known. */

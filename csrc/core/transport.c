@@ -163,6 +163,8 @@ static bool is_ambiguous(const char *line, size_t size, const char *name)
 static size_t take_framing(lathe_exchange *exchange, const char *line, size_t size)
 {
     lathe_text value;
+    if (!strchr("cCtT", line[0]))
+        return size;
     if (is_ambiguous(line, size, "content-length") || is_ambiguous(line, size, "transfer-encoding"))
         return stop(exchange, LATHE_STOP_MALFORMED,
                     "its Content-Length or Transfer-Encoding has a blank before the colon");
@@ -325,6 +327,7 @@ static void note_end(lathe_exchange *exchange, bool answered)
     if (answered && exchange->settings->https) {
         curl_easy_getinfo(exchange->easy, CURLINFO_HTTP_VERSION, &version);
         server->carries = version >= CURL_HTTP_VERSION_2_0 ? LATHE_CARRIES_MANY : LATHE_CARRIES_ONE;
+        server->last = exchange->carrier;
     }
     server->long_answers = exchange->body.size > (size_t)long_read;
     if (!exchange->connected)
@@ -361,7 +364,12 @@ static int before_request(void *self, char *address, char *local, int port, int 
     exchange->connected = true;
     int fd = lathe_multi_find(exchange->multi, exchange->socket, local_port);
     lathe_carrier *carrier = lathe_multi_carrier(exchange->multi, fd, local_port);
-    if (carrier && fd != exchange->socket && !is_of_use(carrier, fd, exchange->settings->https)) {
+    if (exchange->only >= 0 && !(carrier && fd == exchange->only && carrier->version == 2)) {
+        stop(exchange, LATHE_STOP_HANDLE, NULL);
+        return CURL_PREREQFUNC_ABORT;
+    }
+    if (carrier && fd != exchange->socket && fd != exchange->only &&
+        !is_of_use(carrier, fd, exchange->settings->https)) {
         stop(exchange, LATHE_STOP_STALE, NULL);
         curl_easy_setopt(exchange->easy, CURLOPT_FORBID_REUSE, 1L); /* nor by others */
         return CURL_PREREQFUNC_ABORT;
@@ -415,12 +423,16 @@ lathe_code lathe_lines_list(lathe_lines *lines)
 /* The lines of all attempts, behind the one that is this attempt's. */
 static struct curl_slist *list_of(lathe_exchange *exchange, const lathe_outgoing *outgoing)
 {
+    static char first_attempt[] = "x-promptlathe-attempt: 1"; /* nearly always */
     struct curl_slist *list = outgoing->lines->list;
     if (outgoing->lines->tells_attempt)
         return list;
-    snprintf(exchange->attempt_line, sizeof exchange->attempt_line, "%s: %d", attempt_name,
-             outgoing->attempt);
-    exchange->first = (struct curl_slist){exchange->attempt_line, list};
+    exchange->first = (struct curl_slist){first_attempt, list};
+    if (outgoing->attempt > 1) {
+        snprintf(exchange->attempt_line, sizeof exchange->attempt_line, "%s: %d", attempt_name,
+                 outgoing->attempt);
+        exchange->first.data = exchange->attempt_line;
+    }
     return &exchange->first;
 }
 
@@ -479,27 +491,37 @@ static long upload_buffer(const lathe_outgoing *outgoing)
     return outgoing->body_size > (size_t)usual ? usual : small;
 }
 
-static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
-                                 const lathe_server *server)
+lathe_code lathe_exchange_prepare(CURL *easy, const lathe_settings *settings,
+                                  const lathe_share *share)
 {
     SET(CURLOPT_NOSIGNAL, 1L);
-    /* Each transfer has it for itself, and newer versions touch all of it; so with what is read in,
-     * see set_request. */
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, upload_buffer(outgoing));
 #if LIBCURL_VERSION_NUM >= 0x075700
     SET(CURLOPT_QUICK_EXIT, 1L); /* else a hanging name look-up freezes everybody */
 #endif
-    SET(CURLOPT_SHARE, outgoing->share->handle);
+    SET(CURLOPT_SHARE, share->handle);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_TCP_KEEPIDLE, 60L);
+    SET(CURLOPT_TCP_KEEPINTVL, 60L);
+    SET(CURLOPT_SOCKOPTFUNCTION, set_socket);
+    SET(CURLOPT_POST, 1L);
+    SET(CURLOPT_HEADERFUNCTION, receive_header);
+    SET(CURLOPT_WRITEFUNCTION, receive_body);
+    SET(CURLOPT_PREREQFUNCTION, before_request);
+    return set_security(easy, settings);
+}
+
+static lathe_code set_connection(CURL *easy, const lathe_outgoing *outgoing,
+                                 const lathe_server *server)
+{
+    /* Each transfer has both for itself, and newer versions touch all of them. */
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, upload_buffer(outgoing));
+    SET(CURLOPT_BUFFERSIZE, server->long_answers ? long_read : short_read);
     SET(CURLOPT_PIPEWAIT,
         outgoing->settings->https && server->carries != LATHE_CARRIES_ONE ? 1L : 0L);
     SET(CURLOPT_FRESH_CONNECT, outgoing->fresh ? 1L : 0L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, connect_milliseconds(outgoing->connect_timeout));
     SET(CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, eyeballs_milliseconds(server));
-    SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_TCP_KEEPIDLE, 60L);
-    SET(CURLOPT_TCP_KEEPINTVL, 60L);
-    SET(CURLOPT_SOCKOPTFUNCTION, set_socket);
     return LATHE_OK;
 }
 
@@ -509,15 +531,10 @@ static lathe_code set_request(CURL *easy, lathe_exchange *exchange, const lathe_
     SET(CURLOPT_URL, outgoing->target->url);
     SET(CURLOPT_CURLU, outgoing->target->address);
     SET(CURLOPT_HTTPHEADER, list_of(exchange, outgoing));
-    SET(CURLOPT_POST, 1L);
     SET(CURLOPT_POSTFIELDS, outgoing->body);
     SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)outgoing->body_size);
-    SET(CURLOPT_HEADERFUNCTION, receive_header);
     SET(CURLOPT_HEADERDATA, exchange);
-    SET(CURLOPT_BUFFERSIZE, exchange->server->long_answers ? long_read : short_read);
-    SET(CURLOPT_WRITEFUNCTION, receive_body);
     SET(CURLOPT_WRITEDATA, exchange);
-    SET(CURLOPT_PREREQFUNCTION, before_request);
     SET(CURLOPT_PREREQDATA, exchange);
     SET(CURLOPT_ERRORBUFFER, exchange->curl_text);
     SET(CURLOPT_PRIVATE, exchange);
@@ -533,13 +550,21 @@ lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
                                  .body_sent_size = outgoing->body_size,
                                  .socket = -1,
                                  .carrier = -1,
+                                 .only = -1,
                                  .started = outgoing->started};
     lathe_buf_init(&exchange->head, MOST_HEAD_BYTES);
     lathe_buf_init(&exchange->body, outgoing->settings->max_response_bytes);
-    lathe_code code = set_security(easy, outgoing->settings);
-    if (!code)
-        code = set_connection(easy, outgoing, server);
+    lathe_code code = set_connection(easy, outgoing, server);
     return code ? code : set_request(easy, exchange, outgoing);
+}
+
+bool lathe_exchange_detach(CURL *easy)
+{
+    return !curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, short_read) &&
+           !curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL) &&
+           !curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL) &&
+           !curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL) &&
+           !curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
 }
 
 void lathe_exchange_opened(lathe_exchange *exchange, int fd, const struct sockaddr *address,
@@ -709,6 +734,7 @@ static lathe_code judge_stop(lathe_exchange *exchange, lathe_error *error)
     char text[80];
     switch (exchange->stop) {
     case LATHE_STOP_STALE: /* begun anew, not judged */
+    case LATHE_STOP_HANDLE:
     case LATHE_STOP_RESEND:
         return broken(exchange, CURLE_GOT_NOTHING,
                       "the connection was closed by the other side before an answer", error);

@@ -22,6 +22,7 @@ typedef enum lathe_stop {
     LATHE_STOP_NONE,
     LATHE_STOP_MEMORY,
     LATHE_STOP_STALE,     /* the connection to be used again is of no use: nothing was sent */
+    LATHE_STOP_HANDLE,    /* it is not the one connection for its handle: nothing either */
     LATHE_STOP_RESEND,    /* libcurl was about to send again on its own */
     LATHE_STOP_MALFORMED, /* HTTP that cannot be trusted */
     LATHE_STOP_GZIP,
@@ -46,6 +47,7 @@ typedef struct lathe_server {
     int first_port;                     /* the local end of its connection */
     unsigned long heard;                /* pieces of answers that have come */
     bool long_answers;                  /* the last one was */
+    int last;                           /* the descriptor it came by, or -1 */
 } lathe_server;
 
 /* What an attempt sends. Borrowed until the attempt ends. */
@@ -60,6 +62,7 @@ typedef struct lathe_outgoing {
     double started;         /* on lathe_clock */
     double connect_timeout; /* seconds; INFINITY for none */
     bool fresh;             /* on a new connection */
+    bool unused;            /* with a handle that has made no transfer */
 } lathe_outgoing;
 
 typedef struct lathe_exchange {
@@ -81,6 +84,7 @@ typedef struct lathe_exchange {
     bool connected;     /* a connection is there, the request goes out */
     int carrier;        /* its descriptor, or -1 */
     int port;           /* its local end */
+    int only;           /* the one of HTTP/2 that its handle may use, -1 for any connection */
     bool shared;        /* it was another's already, and nobody knew what it speaks */
     bool in_head;       /* after a status line, before the blank line */
     bool headers_done;
@@ -108,8 +112,12 @@ void lathe_answer_clear(lathe_answer *answer);
 /* Makes the list of the lines, once for all the attempts that send them. */
 lathe_code lathe_lines_list(lathe_lines *lines);
 
-/* Sets the handle up; the engine adds it to its multi. LATHE_OK or LATHE_MEMORY; end it in any
- * case. What its connection shows goes into `server`. */
+/* Sets a new handle to what all its attempts have in common. LATHE_OK or LATHE_MEMORY. */
+lathe_code lathe_exchange_prepare(CURL *easy, const lathe_settings *settings,
+                                  const lathe_share *share);
+
+/* Sets it to what this attempt needs; the engine adds it to its multi. LATHE_OK or LATHE_MEMORY;
+ * end it in any case. What its connection shows goes into `server`. */
 lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
                                 const lathe_outgoing *outgoing, lathe_server *server);
 
@@ -130,6 +138,10 @@ void lathe_exchange_timeout(lathe_exchange *exchange, double seconds, const char
 
 /* Frees what an attempt holds without judging it. */
 void lathe_exchange_drop(lathe_exchange *exchange);
+
+/* Has a handle whose attempt has ended point to nothing of it any more. False when libcurl has not
+ * let go of the attempt: while others use its connection, its buffers stay. */
+bool lathe_exchange_detach(CURL *easy);
 
 /* The phase that an attempt under way is in. */
 lathe_phase lathe_exchange_phase(const lathe_exchange *exchange);

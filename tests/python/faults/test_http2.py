@@ -660,6 +660,66 @@ def test_connection_is_used_again(context: ssl.SSLContext, client_of: Open) -> N
         assert len(server.connections) == 1
 
 
+def closing_after(count: int, closed: threading.Event, *, said: bool) -> Script:
+    """So many good answers on each connection, and perhaps a word that there will be no more."""
+
+    def script(peer: Peer) -> None:
+        for _ in range(count):
+            stream = peer.request()
+            peer.answer(stream)
+        if said:
+            peer.goaway(stream)
+        peer.close()
+        closed.set()
+
+    return script
+
+
+def call_until_closed(client: Any, count: int, closed: threading.Event) -> None:
+    for _ in range(count):
+        assert success(client) == ANSWER
+    assert closed.wait(PATIENCE)
+    closed.clear()
+
+
+@pytest.mark.parametrize("said", [False, True], ids=["closed", "GOAWAY"])
+def test_new_connection_costs_no_attempt(
+    said: bool, context: ssl.SSLContext, client_of: Open
+) -> None:
+    """Whatever served the calls before it."""
+    closed = threading.Event()
+    handler = over_h2(context, closing_after(3, closed, said=said))
+    with RawServer(handler) as server, client_of(server, max_retries=0) as client:
+        for _ in range(3):
+            call_until_closed(client, 3, closed)
+        assert len(server.requests) == 9 and len(server.connections) == 3
+
+
+@pytest.mark.parametrize("said", [False, True], ids=["closed", "GOAWAY"])
+def test_new_connection_that_speaks_http_1_1(
+    said: bool, context: ssl.SSLContext, authority: Authority, client_of: Open
+) -> None:
+    """Its answer begins with a folded line, at which libcurl before 8.1.2 would write to memory that
+    was freed after the answer before, had it made both transfers with one handle."""
+    old = h2_context(authority, "http/1.1")
+    closed = threading.Event()
+
+    def folded(connection: Connection) -> None:
+        connection.request()
+        connection.send(answer().replace(b"\r\n", b"\r\n folded: " + b"x" * 64 + b"\r\n", 1))
+        connection.close()
+
+    handlers = (
+        over_h2(context, closing_after(3, closed, said=said)),
+        tls_then(old, folded),
+        tls_then(old, serve),
+    )
+    with RawServer(*handlers) as server, client_of(server) as client:
+        call_until_closed(client, 3, closed)
+        for _ in range(3):
+            assert success(client) == ANSWER
+
+
 def test_error_without_a_body(context: ssl.SSLContext, client_of: Open) -> None:
     with (
         RawServer(over_h2(context, once(headers(status=503, end=True)))) as server,
