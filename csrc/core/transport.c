@@ -28,9 +28,13 @@ static const long short_read = 8192, long_read = 65536;
 /* libcurl's own limit on connecting comes this much later than ours, which names the phase. */
 static const double connect_grace = 1;
 
-/* A body that needs more gets its room as it comes, for a number alone costs nobody a gigabyte; and
- * one that needs less, which comes in a piece or two. */
-static const size_t least_expected = (size_t)32 << 10, most_expected = (size_t)16 << 20;
+/* A longer body gets its room as it comes, for a number alone costs nobody a gigabyte; and a
+ * shorter one, which comes in a piece or two. */
+static const size_t least_expected = (size_t)16 << 10, most_expected = (size_t)8 << 20;
+
+/* One up to this length has room for what a host may set aside while it decodes a text that is not
+ * ASCII: CPython four bytes for each byte. */
+static const size_t usual_body = (size_t)1 << 20;
 
 /* ---- What engines share ---------------------------------------------------------------------- */
 
@@ -273,13 +277,14 @@ static size_t receive_header(char *line, size_t unit, size_t count, void *self)
     return take_framing(exchange, line, size);
 }
 
-/* Room for a body as long as announced, and for the reader to undo its escapes behind it: one block
- * of that size, of which no page is touched before it is needed, does not grow, and has the C
- * library keep enough memory for the next such answer. */
+/* Room for a body as long as announced, and for the reader to undo its escapes behind it: one
+ * block, of which no page is touched before it is needed, and which does not grow. glibc maps a
+ * block that is larger than all that were freed before anew, page by page: so it has what the host
+ * will need too, and the next such answer finds memory that is there. */
 static lathe_code expect_body(lathe_exchange *exchange)
 {
-    size_t room = 2 * exchange->announced;
-    if (exchange->gunzip || exchange->body.data || room < least_expected || room > most_expected ||
+    const size_t size = exchange->announced, room = (size > usual_body ? 2 : 5) * size;
+    if (exchange->gunzip || exchange->body.data || size < least_expected || size > most_expected ||
         room > exchange->body.ceiling)
         return LATHE_OK;
     return lathe_buf_reserve(&exchange->body, room);
