@@ -132,14 +132,14 @@ ROWS = (
     Row("request of 1 MB, mixed", calls=200, quick=0, request=1 << 20, text=MIXED),
     Row(
         "https, HTTP/1.1",
-        calls=2000,
+        calls=4000,
         quick=1000,
         tls=True,
         targets=(Target(SYNC, 1.3, 1.2),),
     ),
     Row(
         "https, HTTP/2",
-        calls=2000,
+        calls=4000,
         quick=1000,
         tls=True,
         server=("--http2",),
@@ -158,7 +158,7 @@ ROWS = (
     ),
     Row(
         "new TLS connection, resumed",
-        calls=200,
+        calls=600,
         quick=100,
         tls=True,
         server=("--close",),
@@ -167,7 +167,7 @@ ROWS = (
     ),
     Row(
         "new TLS connection",
-        calls=200,
+        calls=600,
         quick=100,
         tls=True,
         server=("--close", "--no-tickets"),

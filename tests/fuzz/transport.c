@@ -142,6 +142,8 @@ static void exchange(lathe_text bytes, unsigned order)
     fuzz_arm(order);
     lathe_multi none = {0}; /* it knows no socket */
     lathe_code code = lathe_exchange_begin(&attempt, easy, &outgoing, &server);
+    if (!code)
+        code = lathe_exchange_prepare(easy, &settings, the_share);
     attempt.multi = &none;
     CURLcode result = code ? CURLE_OUT_OF_MEMORY : perform(easy, bytes);
     code = lathe_exchange_end(&attempt, result, &answer, &final, &error);
