@@ -184,7 +184,7 @@ static void begin_attempt(lathe_flight *flight, lathe_call *call, double now, la
                                      .started = now,
                                      .connect_timeout = call->connect_timeout,
                                      .fresh = stop == LATHE_STOP_STALE,
-                                     .unused = stop != LATHE_STOP_NONE};
+                                     .new_handle = stop != LATHE_STOP_NONE};
     if (!lathe_multi_begin(&flight->multi, &call->exchange, &outgoing)) {
         lathe_heap_set(&flight->heap, &call->timer, next_due(flight, call)); /* it is in already */
         return;

@@ -29,10 +29,11 @@ enum { CLOSED, CONNECTING, CONNECTED };
 
 static bool curl_ready;
 
-/* Whether a handle may make one transfer after another. libcurl before 8.1.2 keeps a pointer to the
- * last header of the former one, and writes there when an answer, or a proxy's, begins with a
- * folded line (its issue 11101). HTTP/2 has none, and there the status comes first, as a header. */
-static bool handles_last;
+/* Whether a handle may make any transfers one after another. libcurl before 8.1.2 keeps a pointer
+ * to the last header of the former one, and writes there when an answer, or a proxy's, begins with
+ * a folded line (its issue 11101). HTTP/2 has none, and there the status comes first, as a header.
+ */
+static bool reusable;
 
 /* The TLS library frees at exit what threads still work with: they have to stand still by then.
  * Handlers run in the reverse of their order: this one, registered last, before the library's. */
@@ -40,7 +41,7 @@ static void start_curl(void)
 {
     lathe_work_begin();
     curl_ready = !curl_global_init(CURL_GLOBAL_DEFAULT) && !atexit(lathe_work_stop);
-    handles_last = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
+    reusable = curl_version_info(CURLVERSION_NOW)->version_num >= 0x080102;
     lathe_work_end();
 }
 
@@ -48,7 +49,7 @@ bool lathe_multi_init(lathe_multi *multi, lathe_lock *lock)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, start_curl);
-    *multi = (lathe_multi){.lock = lock, .due = INFINITY, .server.last = -1};
+    *multi = (lathe_multi){.lock = lock, .due = INFINITY, .server.http2_socket = -1};
     multi->poller = curl_ready ? lathe_poller_new() : NULL;
     return multi->poller != NULL;
 }
@@ -165,6 +166,10 @@ static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_s
 {
     (void)purpose;
     lathe_exchange *exchange = self;
+    if (exchange->only >= 0) {
+        exchange->stop = LATHE_STOP_HANDLE;
+        return CURL_SOCKET_BAD;
+    }
     int fd = open_known(exchange->multi, address);
     if (fd < 0) {
         exchange->reason = "no file descriptor is left for it"; /* else there is hardly a reason */
@@ -393,8 +398,8 @@ static void keep_connections(lathe_multi *multi)
  * handle's. */
 void lathe_multi_give(lathe_multi *multi, CURL *easy, bool answered)
 {
-    bool lasts = handles_last || multi->server.carries == LATHE_CARRIES_MANY;
-    if (answered && lasts && multi->easy_count < LATHE_EASY_KEPT && lathe_exchange_detach(easy))
+    bool keep = answered && (reusable || multi->server.http2_socket >= 0);
+    if (keep && multi->easy_count < LATHE_EASY_KEPT && lathe_exchange_detach(easy))
         multi->easy[multi->easy_count++] = easy;
     else
         curl_easy_cleanup(easy);
@@ -412,32 +417,29 @@ static CURL *new_easy(lathe_multi *multi, const lathe_outgoing *outgoing)
     return NULL;
 }
 
-/* The connection that an attempt with a used handle may go by, or -1 when all may: of HTTP/2, and
- * with nothing to read, so that libcurl will find it alive. False when there is none. */
-static bool find_only(const lathe_multi *multi, const lathe_settings *settings, int *only)
+/* Whether the last answer's connection of HTTP/2 is open with nothing to read, so that libcurl will
+ * find it alive. */
+static bool is_quiet(const lathe_multi *multi)
 {
-    const int fd = multi->server.last;
+    const int fd = multi->server.http2_socket;
     char byte;
-    *only = handles_last ? -1 : fd;
-    return handles_last || (!settings->proxy && fd >= 0 && place_of(multi, fd) &&
-                            multi->carriers[fd].version == 2 &&
-                            recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && is_nothing_yet());
+    return fd >= 0 && place_of(multi, fd) && multi->carriers[fd].version == 2 &&
+           recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && is_nothing_yet();
 }
 
-/* A handle, kept or new, with the exchange set up on it. */
+/* A handle with the exchange set up on it: one that is kept, when all goes by it or a connection of
+ * HTTP/2 is there for it; or a new one. */
 static lathe_code equip(lathe_multi *multi, lathe_exchange *exchange,
                         const lathe_outgoing *outgoing)
 {
-    int only = -1;
-    bool used =
-        multi->easy_count && !outgoing->unused && find_only(multi, outgoing->settings, &only);
+    bool used = multi->easy_count && !outgoing->new_handle && (reusable || is_quiet(multi));
     CURL *easy = used ? multi->easy[--multi->easy_count] : new_easy(multi, outgoing);
     if (!easy)
         return LATHE_MEMORY;
     lathe_code code = lathe_exchange_begin(exchange, easy, outgoing, &multi->server);
     exchange->multi = multi;
-    if (used)
-        exchange->only = only;
+    if (used && !reusable)
+        exchange->only = multi->server.http2_socket;
     if (!code && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, exchange))
         code = LATHE_MEMORY;
     return code;

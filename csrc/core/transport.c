@@ -34,7 +34,7 @@ static const size_t least_expected = (size_t)16 << 10, most_expected = (size_t)8
 
 /* One up to this length has room for what a host may set aside while it decodes a text that is not
  * ASCII: CPython four bytes for each byte. */
-static const size_t usual_body = (size_t)1 << 20;
+static const size_t usual_body = (size_t)512 << 10;
 
 /* ---- What engines share ---------------------------------------------------------------------- */
 
@@ -167,7 +167,7 @@ static bool is_ambiguous(const char *line, size_t size, const char *name)
 static size_t take_framing(lathe_exchange *exchange, const char *line, size_t size)
 {
     lathe_text value;
-    if (!strchr("cCtT", line[0]))
+    if (!strchr("cCtT", line[0])) /* most lines are none of those below */
         return size;
     if (is_ambiguous(line, size, "content-length") || is_ambiguous(line, size, "transfer-encoding"))
         return stop(exchange, LATHE_STOP_MALFORMED,
@@ -213,6 +213,19 @@ static bool is_doubtful(const lathe_exchange *exchange)
     return doubtful;
 }
 
+/* Whether the status line that is there was made from a header of HTTP/2: libcurl believes a line
+ * of HTTP/1 that says so too. */
+static bool has_status_header(CURL *easy)
+{
+#if LIBCURL_VERSION_NUM >= 0x075400
+    struct curl_header *status;
+    return !curl_easy_header(easy, ":status", 0, CURLH_PSEUDO, -1, &status);
+#else
+    (void)easy;
+    return false;
+#endif
+}
+
 static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size)
 {
     if (exchange->in_head) /* libcurl goes by the first, a proxy perhaps by the other */
@@ -223,6 +236,7 @@ static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size
     exchange->sized = exchange->chunked = exchange->gzipped = exchange->odd_encoding = false;
     /* Without TLS there is no HTTP/2, whatever the line says. */
     exchange->old_http = !exchange->settings->https || (size > 5 && line[5] == '1');
+    exchange->is_http2 = !exchange->old_http && has_status_header(exchange->easy);
     if (is_doubtful(exchange))
         return stop(exchange, LATHE_STOP_MALFORMED, "its connection carried another request too");
     const char *space = memchr(line, ' ', size);
@@ -283,11 +297,12 @@ static size_t receive_header(char *line, size_t unit, size_t count, void *self)
  * will need too, and the next such answer finds memory that is there. */
 static lathe_code expect_body(lathe_exchange *exchange)
 {
-    const size_t size = exchange->announced, room = (size > usual_body ? 2 : 5) * size;
+    const size_t size = exchange->announced, ceiling = exchange->body.ceiling;
+    const size_t times = size > usual_body || 5 * size > ceiling ? 2 : 5;
     if (exchange->gunzip || exchange->body.data || size < least_expected || size > most_expected ||
-        room > exchange->body.ceiling)
+        times * size > ceiling)
         return LATHE_OK;
-    return lathe_buf_reserve(&exchange->body, room);
+    return lathe_buf_reserve(&exchange->body, times * size);
 }
 
 static size_t receive_body(char *data, size_t unit, size_t count, void *self)
@@ -332,8 +347,9 @@ static void note_end(lathe_exchange *exchange, bool answered)
     if (answered && exchange->settings->https) {
         curl_easy_getinfo(exchange->easy, CURLINFO_HTTP_VERSION, &version);
         server->carries = version >= CURL_HTTP_VERSION_2_0 ? LATHE_CARRIES_MANY : LATHE_CARRIES_ONE;
-        server->last = exchange->carrier;
     }
+    server->http2_socket =
+        exchange->is_http2 && !exchange->settings->proxy ? exchange->carrier : -1;
     server->long_answers = exchange->body.size > (size_t)long_read;
     if (!exchange->connected)
         server->unreachable = true;
@@ -428,7 +444,7 @@ lathe_code lathe_lines_list(lathe_lines *lines)
 /* The lines of all attempts, behind the one that is this attempt's. */
 static struct curl_slist *list_of(lathe_exchange *exchange, const lathe_outgoing *outgoing)
 {
-    static char first_attempt[] = "x-promptlathe-attempt: 1"; /* nearly always */
+    static char first_attempt[] = "x-promptlathe-attempt: 1"; /* most calls print nothing */
     struct curl_slist *list = outgoing->lines->list;
     if (outgoing->lines->tells_attempt)
         return list;
@@ -565,6 +581,7 @@ lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
 
 bool lathe_exchange_detach(CURL *easy)
 {
+    /* Refused as long as there is a buffer. */
     return !curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, short_read) &&
            !curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL) &&
            !curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL) &&

@@ -22,7 +22,7 @@ typedef enum lathe_stop {
     LATHE_STOP_NONE,
     LATHE_STOP_MEMORY,
     LATHE_STOP_STALE,     /* the connection to be used again is of no use: nothing was sent */
-    LATHE_STOP_HANDLE,    /* it is not the one connection for its handle: nothing either */
+    LATHE_STOP_HANDLE,    /* it is not the one connection for the used handle: likewise */
     LATHE_STOP_RESEND,    /* libcurl was about to send again on its own */
     LATHE_STOP_MALFORMED, /* HTTP that cannot be trusted */
     LATHE_STOP_GZIP,
@@ -47,7 +47,7 @@ typedef struct lathe_server {
     int first_port;                     /* the local end of its connection */
     unsigned long heard;                /* pieces of answers that have come */
     bool long_answers;                  /* the last one was */
-    int last;                           /* the descriptor it came by, or -1 */
+    int http2_socket;                   /* that the last answer came by; -1 if not surely HTTP/2 */
 } lathe_server;
 
 /* What an attempt sends. Borrowed until the attempt ends. */
@@ -62,7 +62,7 @@ typedef struct lathe_outgoing {
     double started;         /* on lathe_clock */
     double connect_timeout; /* seconds; INFINITY for none */
     bool fresh;             /* on a new connection */
-    bool unused;            /* with a handle that has made no transfer */
+    bool new_handle;        /* with one that has made no transfer */
 } lathe_outgoing;
 
 typedef struct lathe_exchange {
@@ -89,6 +89,7 @@ typedef struct lathe_exchange {
     bool in_head;       /* after a status line, before the blank line */
     bool headers_done;
     bool body_seen, skip_body;
+    bool is_http2; /* beyond doubt */
     bool sized, chunked, gzipped, odd_encoding, old_http;
     int status;
     unsigned interim, lines;
@@ -139,8 +140,9 @@ void lathe_exchange_timeout(lathe_exchange *exchange, double seconds, const char
 /* Frees what an attempt holds without judging it. */
 void lathe_exchange_drop(lathe_exchange *exchange);
 
-/* Has a handle whose attempt has ended point to nothing of it any more. False when libcurl has not
- * let go of the attempt: while others use its connection, its buffers stay. */
+/* Takes from a handle whose attempt has ended what was the call's; nothing is called back until the
+ * next one. False when libcurl has not done with the attempt, as long as others use its connection:
+ * then the handle is of no use. */
 bool lathe_exchange_detach(CURL *easy);
 
 /* The phase that an attempt under way is in. */

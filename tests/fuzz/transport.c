@@ -135,14 +135,14 @@ static void exchange(lathe_text bytes, unsigned order)
     lathe_answer answer = {0};
     lathe_error error;
     bool final = false;
-    /* libcurl before 8.1.1 keeps a pointer from one transfer of a handle to the next. */
+    /* libcurl before 8.1.2 keeps a pointer from one transfer of a handle to the next. */
     CURL *easy = curl_easy_init();
     MUST(easy != NULL);
     lathe_error_init(&error);
     fuzz_arm(order);
     lathe_multi none = {0}; /* it knows no socket */
     lathe_code code = lathe_exchange_begin(&attempt, easy, &outgoing, &server);
-    if (!code)
+    if (!code) /* not first: what ends must have begun */
         code = lathe_exchange_prepare(easy, &settings, the_share);
     attempt.multi = &none;
     CURLcode result = code ? CURLE_OUT_OF_MEMORY : perform(easy, bytes);

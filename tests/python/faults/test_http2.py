@@ -720,6 +720,30 @@ def test_new_connection_that_speaks_http_1_1(
             assert success(client) == ANSWER
 
 
+@pytest.mark.parametrize("version", [b"HTTP/2", b"HTTP/2.0"])
+def test_http_1_1_that_says_it_is_http_2(
+    version: bytes, authority: Authority, client_of: Open
+) -> None:
+    """libcurl believes the line. Were a handle kept for such a connection, libcurl before 8.1.2 would
+    write to freed memory at the folded line, and the process would end here."""
+    good = answer().replace(b"HTTP/1.1", version, 1)
+    folded = good.replace(b"\r\n", b"\r\n folded: " + b"x" * 64 + b"\r\n", 1)
+
+    def lie(connection: Connection) -> None:
+        connection.request()
+        connection.send(good)
+        while True:
+            connection.request()
+            connection.send(folded)
+
+    handler = tls_then(h2_context(authority, "http/1.1"), lie)
+    with RawServer(handler) as server, client_of(server, max_retries=0) as client:
+        assert success(client) == ANSWER
+        for _ in range(4):
+            answer_or_failure(client, APIConnectionError)
+        assert len(server.requests) == 5
+
+
 def test_error_without_a_body(context: ssl.SSLContext, client_of: Open) -> None:
     with (
         RawServer(over_h2(context, once(headers(status=503, end=True)))) as server,
