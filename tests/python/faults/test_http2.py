@@ -6,6 +6,7 @@ both outcomes (`old` is that of 7.88), measured with 7.88.1, 8.14.1 and 8.23.0.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -24,13 +25,14 @@ from promptlathe import (
     APIError,
     APIResponseValidationError,
     APITimeoutError,
+    AsyncClient,
     InternalServerError,
     Timeout,
 )
 
 from faults import http2_server as h2
 from faults.http2_server import Peer, Script, Spoiled, Step, block, frame, h2_context, over_h2
-from faults.outcome import TASK, answer_or_failure, client_for, failure, success
+from faults.outcome import KEY, TASK, answer_or_failure, client_for, failure, success
 from faults.raw_server import (
     ANSWER,
     BODY,
@@ -718,6 +720,35 @@ def test_new_connection_that_speaks_http_1_1(
         call_until_closed(client, 3, closed)
         for _ in range(3):
             assert success(client) == ANSWER
+
+
+def test_calls_after_a_burst(context: ssl.SSLContext, authority: Authority) -> None:
+    """It leaves two connections, and the one that libcurl finds first need not have served last."""
+    burst, streams = 150, 100  # the most that libcurl puts on one connection
+    all_there = threading.Event()
+
+    def script(peer: Peer) -> None:
+        server, held = peer.connection.server, []
+        if len(server.connections) == 1:
+            peer.answer(peer.request())  # the client knows the protocol from here on
+        while len(held) < streams and len(server.requests) < 1 + burst:
+            held.append(peer.request())
+        if len(server.requests) == 1 + burst:
+            all_there.set()
+        peer.connection.wait(all_there)
+        for stream in held:
+            peer.answer(stream)
+        peer.serve()
+
+    async def calls(url: str) -> list[Any]:
+        async with AsyncClient(KEY, base_url=url, ca_file=authority.file, max_retries=0) as client:
+            await client.generate(TASK)
+            await asyncio.gather(*(client.generate(TASK) for _ in range(burst)))
+            return [await client.with_raw_response.generate(TASK) for _ in range(10)]
+
+    with RawServer(over_h2(context, script)) as server:
+        assert [raw.attempts for raw in asyncio.run(calls(https(server)))] == [1] * 10
+        assert len(server.requests) == 1 + burst + 10 and len(server.connections) == 2
 
 
 @pytest.mark.parametrize("version", [b"HTTP/2", b"HTTP/2.0"])

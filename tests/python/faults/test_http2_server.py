@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import subprocess
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from promptlathe import APIConnectionError, AsyncClient, Client
+from promptlathe import APIConnectionError, Client
 
 from faults.http2_app import LARGE
-from faults.outcome import KEY, TASK, client_for, failure
+from faults.outcome import TASK, client_for, failure
 from faults.raw_server import PATIENCE
 from faults.tls import Authority
 
@@ -103,26 +102,6 @@ def test_many_threads_share_few_connections(service: Service, authority: Authori
             answers = list(pool.map(call, range(200)))
     assert {text_of(answer) for answer in answers} == {"fine"}
     assert len({answer["usage"]["port"] for answer in answers}) <= 4
-
-
-def test_calls_after_a_burst(service: Service, authority: Authority) -> None:
-    """It leaves two connections, and the one that libcurl finds first need not have served last."""
-
-    async def calls(client: AsyncClient) -> tuple[set[int], list[Any]]:
-        await client.generate(TASK)
-        burst = [client.generate(f"{TASK} {number:03d}") for number in range(150)]
-        ports = {answer["usage"]["port"] for answer in await asyncio.gather(*burst)}
-        return ports, [await client.with_raw_response.generate(TASK) for _ in range(10)]
-
-    async def run() -> tuple[set[int], list[Any]]:
-        url = f"https://127.0.0.1:{service.port}/plain"
-        async with AsyncClient(KEY, base_url=url, ca_file=authority.file, max_retries=0) as client:
-            return await calls(client)
-
-    ports, after = asyncio.run(run())
-    assert len(ports) == 2
-    assert {raw.data["usage"]["port"] for raw in after} <= ports
-    assert {raw.attempts for raw in after} == {1}
 
 
 def test_large_requests_and_answers(service: Service, authority: Authority) -> None:
