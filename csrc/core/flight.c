@@ -267,7 +267,8 @@ static void adapt(lathe_flight *flight, const lathe_call *call, int status)
 
 static void finish_attempt(lathe_flight *flight, lathe_call *call, CURLcode result)
 {
-    if (call->exchange.stop == LATHE_STOP_STALE || call->exchange.stop == LATHE_STOP_HANDLE) {
+    const lathe_stop stop = call->exchange.stop;
+    if (stop == LATHE_STOP_STALE || stop == LATHE_STOP_HANDLE) {
         restart_attempt(flight, call);
         return;
     }

@@ -29,10 +29,10 @@ enum { CLOSED, CONNECTING, CONNECTED };
 
 static bool curl_ready;
 
-/* Whether a handle may make any transfers one after another. libcurl before 8.1.2 keeps a pointer
- * to the last header of the former one, and writes there when an answer, or a proxy's, begins with
- * a folded line (its issue 11101). HTTP/2 has none, and there the status comes first, as a header.
- */
+/* Whether a handle may make several transfers, whatever the protocol. libcurl before 8.1.2 keeps a
+ * pointer to the last header of the one before, which is freed, and writes there when an answer, or
+ * a proxy's, begins with a folded line (its issue 11101). HTTP/2 has no folded lines, and there
+ * libcurl stores :status before all other headers. */
 static bool reusable;
 
 /* The TLS library frees at exit what threads still work with: they have to stand still by then.
@@ -166,8 +166,8 @@ static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_s
 {
     (void)purpose;
     lathe_exchange *exchange = self;
-    if (exchange->only >= 0) {
-        exchange->stop = LATHE_STOP_HANDLE;
+    if (exchange->connected || exchange->only >= 0) { /* connected: see before_request */
+        exchange->stop = exchange->connected ? LATHE_STOP_RESEND : LATHE_STOP_HANDLE;
         return CURL_SOCKET_BAD;
     }
     int fd = open_known(exchange->multi, address);
@@ -219,10 +219,15 @@ int lathe_multi_find(lathe_multi *multi, int opened, int port)
         multi->carriers[opened].port = (uint16_t)port;
         return opened;
     }
-    for (size_t fd = 0; fd < multi->socket_count; fd++)
-        if (multi->carriers[fd].port == port && multi->sockets[fd] != CLOSED)
-            return (int)fd;
-    return -1;
+    int found = -1;
+    for (size_t fd = 0; fd < multi->socket_count; fd++) {
+        if (multi->carriers[fd].port != port || multi->sockets[fd] == CLOSED)
+            continue;
+        if (found >= 0)
+            return -1; /* to another address, from the same port */
+        found = (int)fd;
+    }
+    return found;
 }
 
 lathe_carrier *lathe_multi_carrier(lathe_multi *multi, int fd, int port)
@@ -394,8 +399,8 @@ static void keep_connections(lathe_multi *multi)
     curl_multi_setopt(multi->handle, CURLMOPT_MAXCONNECTS, multi->kept);
 }
 
-/* A transfer that failed may leave a mark: libcurl 7.88 counts what it sent again over all of a
- * handle's. */
+/* One whose transfer failed may have something left of it: libcurl counts by handle how often it
+ * has sent again. */
 void lathe_multi_give(lathe_multi *multi, CURL *easy, bool answered)
 {
     bool keep = answered && (reusable || multi->server.http2_socket >= 0);
@@ -417,18 +422,18 @@ static CURL *new_easy(lathe_multi *multi, const lathe_outgoing *outgoing)
     return NULL;
 }
 
-/* Whether the last answer's connection of HTTP/2 is open with nothing to read, so that libcurl will
- * find it alive. */
+/* Whether the connection of HTTP/2 that the last answer came by is open, with nothing to read:
+ * libcurl will most likely use it. Where it does not, the attempt begins anew. */
 static bool is_quiet(const lathe_multi *multi)
 {
     const int fd = multi->server.http2_socket;
     char byte;
-    return fd >= 0 && place_of(multi, fd) && multi->carriers[fd].version == 2 &&
+    return fd >= 0 && place_of(multi, fd) && multi->carriers[fd].is_http2 &&
            recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && is_nothing_yet();
 }
 
-/* A handle with the exchange set up on it: one that is kept, when all goes by it or a connection of
- * HTTP/2 is there for it; or a new one. */
+/* A handle with the exchange set up on it: a kept one, when any may be used again or a connection
+ * of HTTP/2 is there for it; or a new one. */
 static lathe_code equip(lathe_multi *multi, lathe_exchange *exchange,
                         const lathe_outgoing *outgoing)
 {

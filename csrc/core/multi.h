@@ -14,6 +14,7 @@ typedef struct lathe_carrier {
     uint16_t port;         /* its local end */
     uint16_t users;        /* attempts under way on it */
     unsigned char version; /* of HTTP, 1 or 2, as its answers say; 0 before the first one */
+    bool is_http2;         /* beyond doubt */
 } lathe_carrier;
 
 typedef struct lathe_multi {

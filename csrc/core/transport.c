@@ -226,6 +226,13 @@ static bool has_status_header(CURL *easy)
 #endif
 }
 
+static void note_http2(const lathe_exchange *exchange)
+{
+    lathe_carrier *carrier = carrier_of(exchange);
+    if (carrier && !exchange->old_http && has_status_header(exchange->easy))
+        carrier->is_http2 = true;
+}
+
 static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size)
 {
     if (exchange->in_head) /* libcurl goes by the first, a proxy perhaps by the other */
@@ -236,7 +243,7 @@ static size_t begin_head(lathe_exchange *exchange, const char *line, size_t size
     exchange->sized = exchange->chunked = exchange->gzipped = exchange->odd_encoding = false;
     /* Without TLS there is no HTTP/2, whatever the line says. */
     exchange->old_http = !exchange->settings->https || (size > 5 && line[5] == '1');
-    exchange->is_http2 = !exchange->old_http && has_status_header(exchange->easy);
+    note_http2(exchange);
     if (is_doubtful(exchange))
         return stop(exchange, LATHE_STOP_MALFORMED, "its connection carried another request too");
     const char *space = memchr(line, ' ', size);
@@ -291,10 +298,10 @@ static size_t receive_header(char *line, size_t unit, size_t count, void *self)
     return take_framing(exchange, line, size);
 }
 
-/* Room for a body as long as announced, and for the reader to undo its escapes behind it: one
- * block, of which no page is touched before it is needed, and which does not grow. glibc maps a
- * block that is larger than all that were freed before anew, page by page: so it has what the host
- * will need too, and the next such answer finds memory that is there. */
+/* Room for a body as long as announced, and for the reader to undo its escapes behind it, in one
+ * block, which does not grow. It is as large as what the host will set aside for its text: glibc
+ * maps a larger block than it has ever freed anew, page by page, so that from the first such answer
+ * on the host's comes from memory that is there. */
 static lathe_code expect_body(lathe_exchange *exchange)
 {
     const size_t size = exchange->announced, ceiling = exchange->body.ceiling;
@@ -348,8 +355,9 @@ static void note_end(lathe_exchange *exchange, bool answered)
         curl_easy_getinfo(exchange->easy, CURLINFO_HTTP_VERSION, &version);
         server->carries = version >= CURL_HTTP_VERSION_2_0 ? LATHE_CARRIES_MANY : LATHE_CARRIES_ONE;
     }
-    server->http2_socket =
-        exchange->is_http2 && !exchange->settings->proxy ? exchange->carrier : -1;
+    const lathe_carrier *carrier = exchange->connected ? carrier_of(exchange) : NULL;
+    bool http2 = carrier && carrier->is_http2 && !exchange->settings->proxy;
+    server->http2_socket = http2 ? exchange->carrier : -1;
     server->long_answers = exchange->body.size > (size_t)long_read;
     if (!exchange->connected)
         server->unreachable = true;
@@ -385,12 +393,11 @@ static int before_request(void *self, char *address, char *local, int port, int 
     exchange->connected = true;
     int fd = lathe_multi_find(exchange->multi, exchange->socket, local_port);
     lathe_carrier *carrier = lathe_multi_carrier(exchange->multi, fd, local_port);
-    if (exchange->only >= 0 && !(carrier && fd == exchange->only && carrier->version == 2)) {
+    if (exchange->only >= 0 && !(carrier && fd == exchange->only && carrier->is_http2)) {
         stop(exchange, LATHE_STOP_HANDLE, NULL);
         return CURL_PREREQFUNC_ABORT;
     }
-    if (carrier && fd != exchange->socket && fd != exchange->only &&
-        !is_of_use(carrier, fd, exchange->settings->https)) {
+    if (carrier && fd != exchange->socket && !is_of_use(carrier, fd, exchange->settings->https)) {
         stop(exchange, LATHE_STOP_STALE, NULL);
         curl_easy_setopt(exchange->easy, CURLOPT_FORBID_REUSE, 1L); /* nor by others */
         return CURL_PREREQFUNC_ABORT;
@@ -444,7 +451,7 @@ lathe_code lathe_lines_list(lathe_lines *lines)
 /* The lines of all attempts, behind the one that is this attempt's. */
 static struct curl_slist *list_of(lathe_exchange *exchange, const lathe_outgoing *outgoing)
 {
-    static char first_attempt[] = "x-promptlathe-attempt: 1"; /* most calls print nothing */
+    static char first_attempt[] = "x-promptlathe-attempt: 1"; /* printing takes longer */
     struct curl_slist *list = outgoing->lines->list;
     if (outgoing->lines->tells_attempt)
         return list;
@@ -581,7 +588,7 @@ lathe_code lathe_exchange_begin(lathe_exchange *exchange, CURL *easy,
 
 bool lathe_exchange_detach(CURL *easy)
 {
-    /* Refused as long as there is a buffer. */
+    /* Refused as long as there is a buffer, which libcurl keeps while others use the connection. */
     return !curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, short_read) &&
            !curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL) &&
            !curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL) &&

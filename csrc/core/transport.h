@@ -47,7 +47,7 @@ typedef struct lathe_server {
     int first_port;                     /* the local end of its connection */
     unsigned long heard;                /* pieces of answers that have come */
     bool long_answers;                  /* the last one was */
-    int http2_socket;                   /* that the last answer came by; -1 if not surely HTTP/2 */
+    int http2_socket;                   /* that the last answer came by; -1 if it was not HTTP/2 */
 } lathe_server;
 
 /* What an attempt sends. Borrowed until the attempt ends. */
@@ -89,7 +89,6 @@ typedef struct lathe_exchange {
     bool in_head;       /* after a status line, before the blank line */
     bool headers_done;
     bool body_seen, skip_body;
-    bool is_http2; /* beyond doubt */
     bool sized, chunked, gzipped, odd_encoding, old_http;
     int status;
     unsigned interim, lines;
@@ -141,8 +140,8 @@ void lathe_exchange_timeout(lathe_exchange *exchange, double seconds, const char
 void lathe_exchange_drop(lathe_exchange *exchange);
 
 /* Takes from a handle whose attempt has ended what was the call's; nothing is called back until the
- * next one. False when libcurl has not done with the attempt, as long as others use its connection:
- * then the handle is of no use. */
+ * next one. False when the handle cannot be used again: older versions of libcurl leave the end of
+ * an attempt half done while others use its connection. */
 bool lathe_exchange_detach(CURL *easy);
 
 /* The phase that an attempt under way is in. */

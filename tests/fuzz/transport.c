@@ -142,7 +142,7 @@ static void exchange(lathe_text bytes, unsigned order)
     fuzz_arm(order);
     lathe_multi none = {0}; /* it knows no socket */
     lathe_code code = lathe_exchange_begin(&attempt, easy, &outgoing, &server);
-    if (!code) /* not first: what ends must have begun */
+    if (!code) /* not before: lathe_exchange_end needs an exchange that has begun */
         code = lathe_exchange_prepare(easy, &settings, the_share);
     attempt.multi = &none;
     CURLcode result = code ? CURLE_OUT_OF_MEMORY : perform(easy, bytes);

@@ -699,7 +699,11 @@ def test_new_connection_costs_no_attempt(
 
 @pytest.mark.parametrize("said", [False, True], ids=["closed", "GOAWAY"])
 def test_new_connection_that_speaks_http_1_1(
-    said: bool, context: ssl.SSLContext, authority: Authority, client_of: Open
+    said: bool,
+    context: ssl.SSLContext,
+    authority: Authority,
+    client_of: Open,
+    libcurl: tuple[int, ...],
 ) -> None:
     """Its answer begins with a folded line, at which libcurl before 8.1.2 would write to memory that
     was freed after the answer before, had it made both transfers with one handle."""
@@ -720,6 +724,7 @@ def test_new_connection_that_speaks_http_1_1(
         call_until_closed(client, 3, closed)
         for _ in range(3):
             assert success(client) == ANSWER
+        assert libcurl >= OLD or len(server.requests) == 3 + 4  # it refuses such a line
 
 
 def test_calls_after_a_burst(context: ssl.SSLContext, authority: Authority) -> None:
@@ -753,26 +758,61 @@ def test_calls_after_a_burst(context: ssl.SSLContext, authority: Authority) -> N
 
 @pytest.mark.parametrize("version", [b"HTTP/2", b"HTTP/2.0"])
 def test_http_1_1_that_says_it_is_http_2(
-    version: bytes, authority: Authority, client_of: Open
+    version: bytes, authority: Authority, client_of: Open, libcurl: tuple[int, ...]
 ) -> None:
-    """libcurl believes the line. Were a handle kept for such a connection, libcurl before 8.1.2 would
-    write to freed memory at the folded line, and the process would end here."""
+    """libcurl believes the line. Were a handle kept for such a connection, 7.88 would write to freed
+    memory at the folded line in place of refusing it."""
     good = answer().replace(b"HTTP/1.1", version, 1)
     folded = good.replace(b"\r\n", b"\r\n folded: " + b"x" * 64 + b"\r\n", 1)
 
     def lie(connection: Connection) -> None:
-        connection.request()
-        connection.send(good)
-        while True:
+        for _ in range(3):
             connection.request()
-            connection.send(folded)
+            connection.send(good)
+        connection.request()
+        connection.send(folded)
+        connection.until_closed()
 
     handler = tls_then(h2_context(authority, "http/1.1"), lie)
     with RawServer(handler) as server, client_of(server, max_retries=0) as client:
-        assert success(client) == ANSWER
-        for _ in range(4):
-            answer_or_failure(client, APIConnectionError)
-        assert len(server.requests) == 5
+        for _ in range(2):
+            for _ in range(3):
+                assert success(client) == ANSWER
+            error = answer_or_failure(client, APIConnectionError)
+            assert error or libcurl >= OLD
+        assert libcurl >= OLD or len(server.connections) == 2
+
+
+def reset_connection(peer: Peer, stream: int) -> None:
+    peer.connection.reset()
+
+
+def refuse_stream(peer: Peer, stream: int) -> None:
+    peer.reset(stream, h2.REFUSED_STREAM)
+
+
+@pytest.mark.parametrize("end", [reset_connection, refuse_stream])
+def test_nothing_is_sent_again_uncounted(
+    end: Step, context: ssl.SSLContext, client_of: Open
+) -> None:
+    """By libcurl itself, which takes both for a connection that had died before."""
+
+    def script(peer: Peer) -> None:
+        for _ in range(2):
+            peer.answer(peer.request())
+        end(peer, peer.request())
+        peer.serve()
+
+    for retries in (0, 1):
+        with RawServer(over_h2(context, script), over_h2(context)) as server:
+            with client_of(server, max_retries=retries) as client:
+                for _ in range(2):
+                    client.generate(TASK)
+                if retries:
+                    assert success(client, attempts=2) == ANSWER
+                else:
+                    assert failure(client, APIConnectionError).attempts == 1
+                assert len(server.requests) == 3 + retries
 
 
 def test_error_without_a_body(context: ssl.SSLContext, client_of: Open) -> None:
