@@ -32,9 +32,10 @@ static const double connect_grace = 1;
  * shorter one, which comes in a piece or two. */
 static const size_t least_expected = (size_t)16 << 10, most_expected = (size_t)8 << 20;
 
-/* One up to this length has room for what a host may set aside while it decodes a text that is not
- * ASCII: CPython four bytes for each byte. */
-static const size_t usual_body = (size_t)512 << 10;
+/* One up to this length has as much room as a host may set aside while it decodes a text that is
+ * not ASCII, and a little more: CPython one, two and four bytes for each byte, one after the other.
+ */
+static const size_t usual_body = (size_t)512 << 10, usual_room = 8;
 
 /* ---- What engines share ---------------------------------------------------------------------- */
 
@@ -299,13 +300,13 @@ static size_t receive_header(char *line, size_t unit, size_t count, void *self)
 }
 
 /* Room for a body as long as announced, and for the reader to undo its escapes behind it, in one
- * block, which does not grow. It is as large as what the host will set aside for its text: glibc
- * maps a larger block than it has ever freed anew, page by page, so that from the first such answer
- * on the host's comes from memory that is there. */
+ * block, which does not grow. It is as large as all that the host will set aside: glibc maps a
+ * larger block than it has ever freed anew, and gives back what is free beyond twice that, so that
+ * from the first such answer on there is memory for the next one. */
 static lathe_code expect_body(lathe_exchange *exchange)
 {
     const size_t size = exchange->announced, ceiling = exchange->body.ceiling;
-    const size_t times = size > usual_body || 5 * size > ceiling ? 2 : 5;
+    const size_t times = size > usual_body || usual_room * size > ceiling ? 2 : usual_room;
     if (exchange->gunzip || exchange->body.data || size < least_expected || size > most_expected ||
         times * size > ceiling)
         return LATHE_OK;
