@@ -10,8 +10,9 @@ appends what comes to a buffer. Of several calls at once a sync client makes eac
 own; over HTTP/1.1 the server answers the first when it holds all of them.
 
 CPU is that of the client's process, user and system, of all its threads, per call; the server has the
-first CPU, the client the others, but in the row that gives it all. Memory is how far the resident
-size grows, per call in flight. --rows and --clients choose by parts of names.
+first CPU, the client the others, but in the row that gives it all. x C is the median of the rounds'
+own ratios, as what is close in time has the same machine; by it clients are compared. Memory is how
+far the resident size grows, per call in flight. --rows and --clients choose by parts of names.
 
 It exits with 1 when a call failed, promptlathe missed a number that is due (which --quick only tells,
 as its figures are too few for that), or opened more connections of HTTP/2 than the streams require. It
@@ -107,6 +108,14 @@ def median(seen: list[Seen], what: str = "cpu") -> float:
     return float(statistics.median(each[what] for each in seen))
 
 
+def cost(clients: dict[str, list[Seen]], name: str) -> float:
+    """A client's CPU: beside that of C in the same rounds, or in seconds when C is not there."""
+    values = [each["cpu"] for each in clients[name]]
+    if C not in clients:
+        return statistics.median(values)
+    return results.ratio(values, [each["cpu"] for each in clients[C]])
+
+
 def reached(target: Target, clients: dict[str, list[Seen]]) -> dict[str, float]:
     """By client, the number that must be no larger than what is due."""
     names = [name for name in target.clients if name in clients]
@@ -114,7 +123,7 @@ def reached(target: Target, clients: dict[str, list[Seen]]) -> dict[str, float]:
         return {name: median(clients[name]) * 1e3 for name in names}
     if C not in clients:
         return {}
-    return {name: median(clients[name]) / median(clients[C]) for name in names}
+    return {name: cost(clients, name) for name in names}
 
 
 def missed(row: Row, clients: dict[str, list[Seen]]) -> Iterator[str]:
@@ -125,7 +134,7 @@ def missed(row: Row, clients: dict[str, list[Seen]]) -> Iterator[str]:
             yield f"{row.name}: {best} takes {numbers[best]:.2f} {target.unit}; due: {target.due:g}"
     for name in set(row.ahead) & set(clients):
         for peer in set(clients) & set(CLIENTS):
-            if not CLIENTS[peer].ours and median(clients[peer]) <= median(clients[name]):
+            if not CLIENTS[peer].ours and cost(clients, peer) <= cost(clients, name):
                 yield f"{row.name}: {name} takes as much CPU as {peer}"
     if not (memory := MEMORY.get(row.concurrency)):
         return
@@ -234,7 +243,7 @@ def save(table: Table) -> None:
 def show(row: Row, clients: dict[str, list[Seen]]) -> None:
     print(f"\n{row.name:28} µs of CPU per call: median, range          x C     KB  connections")
     for name, seen in clients.items():
-        times = f"{median(seen) / median(clients[C]):7.2f}" if C in clients else ""
+        times = f"{cost(clients, name):7.2f}" if C in clients else ""
         many = row.concurrency > 1
         memory = f"{median(seen, 'memory') / 1000:7.1f}" if many else ""
         connections = f"{seen[-1]['connections']:5}" if many else ""
@@ -248,9 +257,9 @@ def show_absent(row: Row, clients: dict[str, list[Seen]], names: list[str], quic
     absent = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
     if absent:
         print("left out:", ", ".join(absent))
-    ours = [median(seen) for name, seen in clients.items() if name != C and CLIENTS[name].ours]
+    ours = [cost(clients, name) for name in clients if name != C and CLIENTS[name].ours]
     peers = [name for name in clients if name != C and not CLIENTS[name].ours]
-    ahead = [name for name in peers if ours and median(clients[name]) < min(ours)]
+    ahead = [name for name in peers if ours and cost(clients, name) < min(ours)]
     print("below promptlathe:", ", ".join(ahead) or "none")
 
 

@@ -21,7 +21,7 @@ class Row:
     """What one client has shown in one row of a table.
 
     Values are one per round, in the table's unit. `due` and `aim` limit `limit_unit`: "x C" is the
-    median over that of the table's baseline, anything else the median itself.
+    ratio to the table's baseline, anything else the median.
     """
 
     row: str
@@ -39,6 +39,15 @@ class Row:
         return statistics.median(self.values)
 
 
+def ratio(values: list[float], base: list[float]) -> float:
+    """The median of the rounds' own ratios, of as many rounds as both have.
+
+    What is measured in one round is close in time, so that others on the machine, who may slow it
+    down for minutes, slow down both.
+    """
+    return statistics.median(value / other for value, other in zip(values, base, strict=False))
+
+
 @dataclass
 class Table:
     """What one benchmark has found; `better` is lower or higher, `baseline` a client or None."""
@@ -51,23 +60,27 @@ class Table:
     rows: list[Row]
 
     def ratio(self, row: Row) -> float | None:
-        """The median over that of the baseline in the same row."""
+        """To the baseline in the same row."""
         for other in self.rows:
             if (other.row, other.client) == (row.row, self.baseline):
-                return row.median / other.median
+                return ratio(row.values, other.values)
         return None
 
     def is_best(self, row: Row) -> bool:
         """Whether no other client but the baseline does as well in the row."""
         if row.client == self.baseline:
             return False
-        sign = -1 if self.better == "higher" else 1
         rivals = [
-            sign * other.median
+            self._cost(other)
             for other in self.rows
             if other.row == row.row and other.client not in (row.client, self.baseline)
         ]
-        return bool(rivals) and sign * row.median < min(rivals)
+        return bool(rivals) and self._cost(row) < min(rivals)
+
+    def _cost(self, row: Row) -> float:
+        """What is lower for who does better."""
+        value = self.ratio(row) or row.median
+        return -value if self.better == "higher" else value
 
 
 def system() -> dict[str, str]:

@@ -27,12 +27,12 @@ def row_of(peers: ModuleType, **fields: Any) -> Any:
     return peers.Row("a row", calls=1, quick=1, **fields)
 
 
-def test_the_median_counts(peers: ModuleType) -> None:
+def test_the_median_of_the_rounds_ratios_counts(peers: ModuleType) -> None:
     row = row_of(peers, targets=(peers.Target(OURS[:1], 1.5),))
-    good = {peers.C: seen(10, 11, 90), OURS[0]: seen(16, 5, 99)}
+    good = {peers.C: seen(10, 90, 10), OURS[0]: seen(15, 99, 80)}
     assert not list(peers.missed(row, good))
-    assert list(peers.missed(row, good | {OURS[0]: seen(17, 5, 99)})) == [
-        "a row: promptlathe Client takes 1.55 x C; due: 1.5"
+    assert list(peers.missed(row, good | {OURS[0]: seen(16, 99, 80)})) == [
+        "a row: promptlathe Client takes 1.60 x C; due: 1.5"
     ]
 
 
