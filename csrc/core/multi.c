@@ -196,11 +196,6 @@ static uint16_t port_of(int fd)
                                         : 0;
 }
 
-static bool is_nothing_yet(void)
-{
-    return errno == EAGAIN || errno == EWOULDBLOCK;
-}
-
 /* libcurl 8.23 looks at nothing when the connection has rested for less than a second. What a
  * server has sent beyond an answer, which would be taken for that of the next request, none before
  * version 8 looks for; over TLS it may be a session ticket, or belong to another stream. */
@@ -210,7 +205,7 @@ bool lathe_multi_is_stale(int fd, bool tls)
     ssize_t size = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     if (size > 0)
         return !tls || lathe_poller_is_over(fd);
-    return size == 0 || !is_nothing_yet();
+    return size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
 int lathe_multi_find(lathe_multi *multi, int opened, int port)
@@ -422,14 +417,12 @@ static CURL *new_easy(lathe_multi *multi, const lathe_outgoing *outgoing)
     return NULL;
 }
 
-/* Whether the connection of HTTP/2 that the last answer came by is open, with nothing to read:
- * libcurl will most likely use it. Where it does not, the attempt begins anew. */
-static bool is_quiet(const lathe_multi *multi)
+/* Whether the connection of HTTP/2 that the last answer came by is still open: libcurl will most
+ * likely use it. Where it does not, the attempt begins anew before anything is sent. */
+static bool is_http2_open(const lathe_multi *multi)
 {
     const int fd = multi->server.http2_socket;
-    char byte;
-    return fd >= 0 && place_of(multi, fd) && multi->carriers[fd].is_http2 &&
-           recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && is_nothing_yet();
+    return fd >= 0 && place_of(multi, fd) && multi->carriers[fd].is_http2;
 }
 
 /* A handle with the exchange set up on it: a kept one, when any may be used again or a connection
@@ -437,7 +430,7 @@ static bool is_quiet(const lathe_multi *multi)
 static lathe_code equip(lathe_multi *multi, lathe_exchange *exchange,
                         const lathe_outgoing *outgoing)
 {
-    bool used = multi->easy_count && !outgoing->new_handle && (reusable || is_quiet(multi));
+    bool used = multi->easy_count && !outgoing->new_handle && (reusable || is_http2_open(multi));
     CURL *easy = used ? multi->easy[--multi->easy_count] : new_easy(multi, outgoing);
     if (!easy)
         return LATHE_MEMORY;
