@@ -569,7 +569,8 @@ TEST(threads_share_a_client)
         CHECK(!bad);
     }
     CHECK_INT(server_requests(w.server), 2 * THREADS * CALLS_EACH);
-    CHECK(server_connections(w.server) <= THREADS);
+    /* One that has just become idle may still be counted as busy, and then another is opened. */
+    CHECK(server_connections(w.server) <= 2 * THREADS);
     world_clear(&w);
 }
 
